@@ -1,0 +1,27 @@
+"""Unpaired style translation of medical scans, from training to whole volumes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medstyle_gan.inference import Translator as Translator
+    from medstyle_gan.training import train as train
+
+try:
+    __version__ = version("medstyle-gan")
+except PackageNotFoundError:  # running from a source tree that was never installed
+    __version__ = "0+source"
+
+# Resolved on first use, so that `medstyle --help` never pays for importing torch.
+_LAZY = {"train": "medstyle_gan.training", "Translator": "medstyle_gan.inference"}
+
+__all__ = ["Translator", "__version__", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

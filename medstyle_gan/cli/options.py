@@ -1,0 +1,74 @@
+"""Options that every command shares: a config file and `key.path=value` overrides."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medstyle_gan.config import Config
+
+_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+=")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, positionals: bool = True) -> None:
+    """Adds `--config`, `--print-config` and, by default, the overrides as positionals.
+
+    Args:
+        parser: The command's parser.
+        positionals: False for a command with positionals of its own; it takes the overrides
+            out of them with `split_overrides` and sets `args.overrides` before
+            `resolve_config`.
+    """
+    group = parser.add_argument_group("config")
+    group.add_argument("--config", metavar="FILE", help="YAML file, such as one of configs/")
+    group.add_argument(
+        "--print-config", action="store_true", help="print the resolved config as YAML and stop"
+    )
+    if positionals:
+        group.add_argument(
+            "overrides",
+            metavar="KEY.PATH=VALUE",
+            nargs="*",
+            help="settings that win over the file, such as training.steps=3000",
+        )
+
+
+def split_overrides(tokens: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Parts positionals into (others, overrides); `section.key=…` is an override."""
+    others: list[str] = []
+    overrides: list[str] = []
+    for token in tokens:
+        (overrides if _OVERRIDE.match(token) else others).append(token)
+    return others, overrides
+
+
+def resolve_config(args: argparse.Namespace, extra: Mapping[str, object] | None = None) -> Config:
+    """Builds the config from the file, then options, then overrides.
+
+    With `--print-config` it prints the result and ends the program with exit code 0.
+
+    Args:
+        args: Parsed arguments of a parser that `add_config_arguments` was called on.
+        extra: Dotted config key → value of the command's own options (`--scans` →
+            `data.scans`); None where an option was not given.
+
+    Raises:
+        UserError: The config has mistakes (all are listed), or an option and an override
+            set the same key.
+    """
+    from medstyle_gan.config import dump_config, load_config
+    from medstyle_gan.errors import UserError
+
+    overrides: list[str] = args.overrides
+    options = {key: value for key, value in (extra or {}).items() if value is not None}
+    twice = [o for o in overrides if o.partition("=")[0] in options]
+    if twice:
+        raise UserError(f"{', '.join(twice)}: an option gives the same setting; keep one of them")
+    config = load_config(args.config, overrides, options=options)
+    if args.print_config:
+        print(dump_config(config), end="")
+        raise SystemExit(0)
+    return config

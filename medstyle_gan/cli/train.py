@@ -1,0 +1,61 @@
+"""`medstyle train`: learn to translate between two collections."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from medstyle_gan.cli.options import add_config_arguments, resolve_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    parser.add_argument("--scans", metavar="PATH", help="scan collection: folder, glob or list")
+    parser.add_argument("--style", metavar="PATH", help="style collection: folder, glob or list")
+    parser.add_argument("--pairs", metavar="DIR", help="registered pairs, for scoring only")
+    parser.add_argument("-o", "--out", metavar="RUN", help="run folder, new or empty")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in RUN, with its own config"
+    )
+    parser.add_argument(
+        "--wandb", choices=["off", "offline", "online"], help="Weights & Biases (default: off)"
+    )
+    parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs")
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, or goes on training."""
+    from medstyle_gan.errors import UserError
+
+    if args.resume and args.out and not args.config:
+        args.config = _config_of_run(Path(args.out))
+    config = resolve_config(
+        args,
+        {
+            "data.scans": args.scans,
+            "data.style": args.style,
+            "data.pairs.folder": args.pairs,
+            "logging.wandb": args.wandb,
+            "training.devices": args.devices,
+        },
+    )
+    if not args.out:
+        raise UserError("no run folder given; say where with -o RUN")
+    from medstyle_gan.training import train
+
+    folder = train(config, args.out, args.resume, lambda line: print(line, file=sys.stderr))
+    print(
+        f"model: {folder / 'model'}  (translate with: medstyle translate {folder} SCAN... -o OUT)"
+    )
+    return 0
+
+
+def _config_of_run(folder: Path) -> str:
+    from medstyle_gan.errors import UserError
+
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{folder}: no run there to resume (config.yaml is missing)")
+    return str(path)

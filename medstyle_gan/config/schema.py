@@ -1,0 +1,408 @@
+"""Every setting of the product as pydantic models: the one source for YAML, CLI and docs.
+
+Imports neither torch nor numpy, so that `medstyle COMMAND --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Weight = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes, and values cannot change later."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+# ---------------------------------------------------------------------------------- data
+
+
+class PercentileScale(Section):
+    """Each volume's own percentiles become -1 and 1."""
+
+    name: Literal["percentile"] = "percentile"
+    lower: float = Field(0.5, ge=0, lt=100, description="percentile that becomes -1 (%)")
+    upper: float = Field(99.5, gt=0, le=100, description="percentile that becomes 1 (%)")
+    region: Literal["volume", "foreground"] = Field(
+        "volume", description="voxels that the percentiles are taken over"
+    )
+    clip: bool = Field(True, description="clip to [-1, 1]; false makes the scale invertible")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PercentileScale:
+        if self.lower >= self.upper:
+            raise ValueError(f"lower ({self.lower}) must be below upper ({self.upper})")
+        return self
+
+
+class WindowScale(Section):
+    """A radiological window, the same for every volume: level ± width/2 become ±1."""
+
+    name: Literal["window"] = "window"
+    level: float = Field(0.0, description="centre of the window (native units, HU for CT)")
+    width: float = Field(2000.0, gt=0, description="full width of the window (native units)")
+    clip: bool = Field(True, description="clip to [-1, 1]; false makes the scale invertible")
+
+
+class ZScoreScale(Section):
+    """Each volume's mean ± `deviations` standard deviations become ±1."""
+
+    name: Literal["zscore"] = "zscore"
+    deviations: float = Field(3.0, gt=0, description="standard deviations that become 1")
+    region: Literal["volume", "foreground"] = Field(
+        "foreground", description="voxels that mean and deviation are taken over"
+    )
+    clip: bool = Field(True, description="clip to [-1, 1]; false makes the scale invertible")
+
+
+class FixedScale(Section):
+    """The same native bounds for every volume become -1 and 1."""
+
+    name: Literal["fixed"] = "fixed"
+    lower: float = Field(0.0, description="native value that becomes -1")
+    upper: float = Field(255.0, description="native value that becomes 1")
+    clip: bool = Field(True, description="clip to [-1, 1]; false makes the scale invertible")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FixedScale:
+        if self.lower >= self.upper:
+            raise ValueError(f"lower ({self.lower}) must be below upper ({self.upper})")
+        return self
+
+
+IntensityScaleConfig = Annotated[
+    PercentileScale | WindowScale | ZScoreScale | FixedScale, Field(discriminator="name")
+]
+
+
+class IntensityConfig(Section):
+    """The intensity scale of each domain."""
+
+    scan: IntensityScaleConfig = Field(
+        default_factory=PercentileScale, description="scale of the scans"
+    )
+    style: IntensityScaleConfig = Field(
+        default_factory=PercentileScale,
+        description="scale of style volumes (pictures always use fixed, from their bit depth)",
+    )
+
+
+class PairNames(Section):
+    """File names (without suffix) that stand for each role inside a pair's subfolder."""
+
+    scan: str = Field("scan", description="file of the scan")
+    style: str = Field("style", description="file of the true style volume, on the scan's grid")
+    mask: str = Field("mask", description="file of the mask (optional in the folder)")
+
+
+class PairsConfig(Section):
+    """Registered pairs for scoring; they never reach training."""
+
+    folder: str | None = Field(None, description="folder with one subfolder a subject")
+    names: PairNames = Field(default_factory=PairNames, description="file names in a subfolder")
+
+
+class AugmentationConfig(Section):
+    """Random changes of each sample, by the same rules in both domains."""
+
+    flip: Probability = Field(0.5, description="probability of a left-right flip")
+    affine: Probability = Field(0.5, description="probability of a random affine")
+    rotation: float = Field(8.0, ge=0, le=180, description="largest rotation (degrees)")
+    scaling: float = Field(0.08, ge=0, lt=1, description="largest relative change of size")
+    translation: float = Field(
+        0.04, ge=0, lt=1, description="largest shift (share of the sample size)"
+    )
+    crop: Literal["center", "random"] = Field(
+        "center", description="which part of a slice larger than the sample is used"
+    )
+
+
+class SamplerConfig(Section):
+    """How scan and style samples are drawn."""
+
+    match: Literal["position", "none"] = Field(
+        "position",
+        description="draw the style slice from the same relative height of the body, or anywhere",
+    )
+    foreground: Probability = Field(
+        0.8, description="0 draws slices evenly, 1 in proportion to their foreground"
+    )
+    subject_balanced: bool = Field(
+        True, description="draw subjects evenly, however many volumes each has"
+    )
+
+
+class CacheConfig(Section):
+    """Where preprocessed volumes are kept."""
+
+    folder: str | None = Field(
+        None, description="cache folder (null: ~/.cache/medstyle_gan, or $MEDSTYLE_CACHE)"
+    )
+    memory_map: bool = Field(
+        True, description="read slices from disk on demand instead of loading volumes"
+    )
+
+
+class DataConfig(Section):
+    """The two collections and the way from files to samples."""
+
+    scans: str | list[str] | None = Field(
+        None, description="scan collection: folder, glob, .txt/.csv list or .json datalist"
+    )
+    style: str | list[str] | None = Field(
+        None, description="style collection: folder, glob, .txt/.csv list or .json datalist"
+    )
+    pairs: PairsConfig = Field(default_factory=PairsConfig, description="pairs for scoring")
+    subject_pattern: str = Field(
+        r"(sub-[A-Za-z0-9]+|patient\d+)",
+        description="regular expression whose first group, in the path, names the subject",
+    )
+    validation_fraction: float = Field(
+        0.2, ge=0, lt=1, description="share of each collection's subjects held out"
+    )
+    dims: Literal[2] = Field(2, description="dimensions of a sample: 2 = slices")
+    plane: Literal["axial", "coronal", "sagittal"] = Field(
+        "axial", description="plane that slices are taken in"
+    )
+    spacing: tuple[float | None, float | None, float | None] = Field(
+        (1.0, 1.0, None),
+        description="voxel size along R, A, S (mm); null keeps each volume's own",
+    )
+    sample_size: tuple[PositiveInt, PositiveInt] = Field(
+        (256, 256), description="size of a sample (pixels)"
+    )
+    intensity: IntensityConfig = Field(
+        default_factory=IntensityConfig, description="native units to [-1, 1] and back"
+    )
+    augmentation: AugmentationConfig = Field(
+        default_factory=AugmentationConfig, description="random changes of each sample"
+    )
+    sampler: SamplerConfig = Field(default_factory=SamplerConfig, description="drawing samples")
+    cache: CacheConfig = Field(default_factory=CacheConfig, description="preprocessed volumes")
+    workers: int = Field(0, ge=0, description="loader processes (0: in the training process)")
+
+    @model_validator(mode="after")
+    def _pattern_with_a_group(self) -> DataConfig:
+        try:
+            groups = re.compile(self.subject_pattern).groups
+        except re.error as error:
+            raise ValueError(f"subject_pattern is no regular expression: {error}") from None
+        if groups == 0:
+            raise ValueError("subject_pattern needs a group: put the subject's part in (…)")
+        return self
+
+    @model_validator(mode="after")
+    def _positive_spacing(self) -> DataConfig:
+        if any(s is not None and s <= 0 for s in self.spacing):
+            raise ValueError(f"spacing {self.spacing} must be positive (mm)")
+        return self
+
+
+# ------------------------------------------------------------------- method and networks
+
+
+class CycleGANConfig(Section):
+    """CycleGAN (Zhu et al. 2017)."""
+
+    name: Literal["cyclegan"] = "cyclegan"
+    generator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, both generators")
+    discriminator_learning_rate: float = Field(
+        2e-4, gt=0, description="Adam's, both discriminators"
+    )
+    betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's betas")
+    constant_fraction: Probability = Field(
+        0.5, description="share of the steps before the learning rates fall linearly to 0"
+    )
+    pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="generators' moving average per step (0: none)"
+    )
+    gradient_clip: float = Field(
+        0.0, ge=0, description="largest gradient norm, for each optimiser (0: no limit)"
+    )
+
+
+class ResNetGeneratorConfig(Section):
+    """ResNet generator (Johnson et al. 2016, as used by CycleGAN)."""
+
+    name: Literal["resnet"] = "resnet"
+    ngf: PositiveInt = Field(64, description="channels of the first layer")
+    blocks: PositiveInt = Field(9, description="residual blocks (the papers' 6 or 9)")
+    upsampling: Literal["transpose", "resize"] = Field(
+        "resize", description="transposed convolution, or resize then convolution"
+    )
+
+
+class UNetGeneratorConfig(Section):
+    """U-Net generator (MONAI's)."""
+
+    name: Literal["unet"] = "unet"
+    ngf: PositiveInt = Field(64, description="channels of the first level")
+    levels: int = Field(4, ge=2, le=8, description="resolutions, each half of the one before")
+
+
+class PatchGANConfig(Section):
+    """PatchGAN discriminator (Isola et al. 2017); three layers see 70x70 pixels."""
+
+    name: Literal["patchgan"] = "patchgan"
+    ndf: PositiveInt = Field(64, description="channels of the first layer")
+    layers: PositiveInt = Field(3, description="strided layers: 1, 2, 3 see 16, 34, 70 pixels")
+    scales: int = Field(1, ge=1, le=4, description="discriminators, each at half the size before")
+    spectral_norm: bool = Field(False, description="spectral normalisation of each convolution")
+
+
+# ---------------------------------------------------------------------------------- losses
+
+
+class AdversarialLossConfig(Section):
+    """The game between generators and discriminators."""
+
+    name: Literal["least_squares", "hinge", "vanilla", "wgan_gp"] = Field(
+        "least_squares", description="form of the game"
+    )
+    weight: Weight = Field(1.0, description="weight in the generators' loss")
+    gradient_penalty: Weight = Field(10.0, description="penalty weight, wgan_gp only")
+
+
+class WeightedLossConfig(Section):
+    """A loss with nothing to set but its weight."""
+
+    weight: Weight = Field(0.0, description="weight; 0 switches the term off, at no cost")
+
+
+class PerceptualLossConfig(Section):
+    """VGG-19 content distance from a scan to its translation and its reconstruction."""
+
+    weight: Weight = Field(0.05, description="weight between an image and its translation")
+    reconstruction_weight: Weight = Field(
+        0.05, description="weight between an image and its reconstruction"
+    )
+    layers: tuple[str, ...] = Field(("relu4_2",), description="VGG-19 layers")
+    every_n_steps: PositiveInt = Field(4, description="steps between applications")
+
+
+class StyleLossConfig(Section):
+    """VGG-19 Gram-matrix distance from a translation to its style."""
+
+    weight: Weight = Field(1.0, description="weight; 0 switches the term off, at no cost")
+    layers: tuple[str, ...] = Field(
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="VGG-19 layers"
+    )
+    target: Literal["batch", "collection"] = Field(
+        "collection", description="the sample drawn, or the mean Gram of the collection"
+    )
+    every_n_steps: PositiveInt = Field(4, description="steps between applications")
+
+
+def _cycle() -> WeightedLossConfig:
+    return WeightedLossConfig(weight=10.0)
+
+
+def _identity() -> WeightedLossConfig:
+    return WeightedLossConfig(weight=5.0)
+
+
+class LossConfig(Section):
+    """All terms of the generators' loss, with absolute weights."""
+
+    adversarial: AdversarialLossConfig = Field(
+        default_factory=AdversarialLossConfig, description="realism"
+    )
+    cycle: WeightedLossConfig = Field(
+        default_factory=_cycle, description="L1 between an image and its reconstruction"
+    )
+    identity: WeightedLossConfig = Field(
+        default_factory=_identity,
+        description="L1 between an image and itself through the generator into its own domain",
+    )
+    perceptual: PerceptualLossConfig = Field(
+        default_factory=PerceptualLossConfig, description="VGG-19 content distance"
+    )
+    style: StyleLossConfig = Field(
+        default_factory=StyleLossConfig, description="VGG-19 Gram distance"
+    )
+    total_variation: WeightedLossConfig = Field(
+        default_factory=WeightedLossConfig, description="roughness of the translations"
+    )
+
+
+class VGGConfig(Section):
+    """The frozen VGG-19 that perceptual and style losses look through."""
+
+    weights: str = Field(
+        "imagenet", description="imagenet (downloaded once), a file's path, or random:SEED"
+    )
+
+
+# -------------------------------------------------------------------------------- training
+
+
+class TrainingConfig(Section):
+    """How long, on what, and what is kept."""
+
+    steps: PositiveInt = Field(20_000, description="steps (batches through the method)")
+    batch_size: PositiveInt = Field(1, description="samples of each domain in a step, a device")
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
+    devices: PositiveInt = Field(1, description="processes or GPUs")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto takes bf16 where the hardware has it"
+    )
+    validate_every: PositiveInt = Field(1_000, description="steps between validations")
+    checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
+
+
+class LoggingConfig(Section):
+    """What is written while training."""
+
+    wandb: Literal["off", "offline", "online"] = Field(
+        "off", description="Weights & Biases: nothing, a local run, or sent as it goes"
+    )
+    project: str = Field("medstyle_gan", description="Weights & Biases project")
+    run_name: str | None = Field(None, description="Weights & Biases run name (null: chosen)")
+    log_every: PositiveInt = Field(50, description="steps between rows of metrics")
+    panel_every: PositiveInt = Field(500, description="steps between sample panels")
+    panel_samples: PositiveInt = Field(4, description="rows of a panel, fixed for the run")
+
+
+class InferenceConfig(Section):
+    """How whole volumes are translated."""
+
+    batch_size: PositiveInt = Field(8, description="slices at once")
+    ema: bool = Field(True, description="use the generators' moving average")
+    dtype: Literal["auto", "float32", "int16", "uint8"] = Field(
+        "auto",
+        description="output type; auto is float32, or int16 where the style has integers",
+    )
+    picture_output: Literal["nifti", "png"] = Field(
+        "nifti", description="what a colour style gives: an RGB NIfTI or a stack of PNGs"
+    )
+
+
+class Config(Section):
+    """All settings of one run."""
+
+    data: DataConfig = Field(default_factory=DataConfig, description="collections and samples")
+    method: CycleGANConfig = Field(
+        default_factory=CycleGANConfig, description="how the translator is learned"
+    )
+    generator: Annotated[
+        ResNetGeneratorConfig | UNetGeneratorConfig, Field(discriminator="name")
+    ] = Field(default_factory=ResNetGeneratorConfig, description="both generators")
+    discriminator: PatchGANConfig = Field(
+        default_factory=PatchGANConfig, description="both discriminators"
+    )
+    loss: LossConfig = Field(default_factory=LossConfig, description="terms and weights")
+    vgg: VGGConfig = Field(default_factory=VGGConfig, description="the frozen VGG-19")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="the training")
+    logging: LoggingConfig = Field(default_factory=LoggingConfig, description="what is written")
+    inference: InferenceConfig = Field(default_factory=InferenceConfig, description="whole volumes")

@@ -1,0 +1,168 @@
+"""From a slice to a sample: crop or pad to size, flip and deform, by MONAI's transforms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from monai.data import get_track_meta, set_track_meta
+from monai.transforms import BorderPad, CenterSpatialCrop, RandAffine, RandFlip, SpatialCrop
+
+from medstyle_gan.config.schema import DataConfig
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """MONAI without metadata: a sample needs none, and it would cost most of the time."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
+
+
+class SampleTransform:
+    """Makes samples of one size, the same way for both domains.
+
+    A slice larger than the sample is cropped around the body's middle (or at random), moved
+    as little as needed to stay inside the slice; a smaller one is padded on both sides, with
+    background (volumes) or by reflection (pictures). The flip is left-right, so there is
+    none in the sagittal plane. The affine sees a margin around the sample, so that what it
+    turns in is the slice's own content where there is some.
+
+    Args:
+        config: its `sample_size`, `plane` and `augmentation` are used.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        augmentation = config.augmentation
+        self._size = config.sample_size
+        self._random_crop = augmentation.crop == "random"
+        shifts = [augmentation.translation * size for size in self._size]
+        self._margins = (
+            _margins(self._size, augmentation.rotation, augmentation.scaling, shifts)
+            if augmentation.affine > 0
+            else (0, 0)
+        )
+        self._flip = RandFlip(
+            prob=0.0 if config.plane == "sagittal" else augmentation.flip, spatial_axis=0
+        )
+        region = [size + 2 * m for size, m in zip(self._size, self._margins, strict=True)]
+        self._affine_probability = augmentation.affine
+        # Probability 1: whether to deform is drawn here, for MONAI costs the same when it
+        # draws "no", and a sample that is not deformed needs no margin.
+        self._affine, self._picture_affine = (
+            RandAffine(
+                prob=1.0,
+                rotate_range=math.radians(augmentation.rotation),
+                scale_range=augmentation.scaling,
+                translate_range=shifts,
+                spatial_size=region,
+                mode="bilinear",
+                padding_mode=padding,
+                cache_grid=True,
+            )
+            for padding in ("zeros", "reflection")
+        )
+        self._trim = CenterSpatialCrop(self._size)
+
+    def augmented(
+        self,
+        image: np.ndarray,
+        center: tuple[float, float],
+        fill: float | None,
+        state: np.random.RandomState,
+    ) -> torch.Tensor:
+        """A randomly changed sample.
+
+        Args:
+            image: (C, H, W) float32.
+            center: middle of the body (pixels).
+            fill: value outside the slice; None reflects the slice (pictures).
+            state: source of every random choice.
+
+        Returns:
+            (C, *sample_size) float32.
+        """
+        starts = self._starts(image, center, state if self._random_crop else None)
+        deform = bool(state.random_sample() < self._affine_probability)
+        with _plain_tensors():
+            sample = self._cut(image, starts, self._margins if deform else (0, 0), fill)
+            self._flip.set_random_state(state=state)
+            sample = self._flip(sample)
+            if not deform:
+                return sample.contiguous()
+            # MONAI fills with 0 what lies outside: make that the background.
+            zero = 0.0 if fill is None else fill
+            affine = self._picture_affine if fill is None else self._affine
+            affine.set_random_state(state=state)
+            return self._trim(affine(sample - zero)).contiguous() + zero
+
+    def plain(
+        self, image: np.ndarray, center: tuple[float, float], fill: float | None
+    ) -> torch.Tensor:
+        """The sample around the body, unchanged: (C, *sample_size) float32."""
+        with _plain_tensors():
+            starts = self._starts(image, center, None)
+            return self._cut(image, starts, (0, 0), fill).contiguous()
+
+    def _starts(
+        self,
+        image: np.ndarray,
+        center: tuple[float, float],
+        state: np.random.RandomState | None,
+    ) -> list[int]:
+        """The sample's first row and column; negative where the slice is smaller."""
+        starts = []
+        for length, size, middle in zip(image.shape[1:], self._size, center, strict=True):
+            spare = length - size
+            if spare <= 0:
+                starts.append(-((-spare) // 2))
+            elif state is not None:
+                starts.append(int(state.randint(spare + 1)))
+            else:
+                starts.append(min(max(round(middle - (size - 1) / 2), 0), spare))
+        return starts
+
+    def _cut(
+        self,
+        image: np.ndarray,
+        starts: list[int],
+        margins: tuple[int, int],
+        fill: float | None,
+    ) -> torch.Tensor:
+        begin = [start - margin for start, margin in zip(starts, margins, strict=True)]
+        end = [
+            start + size + margin
+            for start, size, margin in zip(starts, self._size, margins, strict=True)
+        ]
+        inside = SpatialCrop(
+            roi_start=[max(b, 0) for b in begin],
+            roi_end=[min(e, n) for e, n in zip(end, image.shape[1:], strict=True)],
+        )(torch.from_numpy(image))
+        border = [
+            extra
+            for b, e, n in zip(begin, end, image.shape[1:], strict=True)
+            for extra in (max(-b, 0), max(e - n, 0))
+        ]
+        if not any(border):
+            return inside
+        if fill is None:
+            return BorderPad(border, mode="symmetric")(inside)
+        return BorderPad(border, mode="constant", value=fill)(inside)
+
+
+def _margins(
+    size: tuple[int, int], rotation: float, scaling: float, shifts: list[float]
+) -> tuple[int, int]:
+    """How far outside the sample (pixels) the largest affine reaches, along each axis."""
+    turn = math.sin(math.radians(min(rotation, 90.0)))
+    reach = [
+        (1 + scaling) * (own + other * turn) / 2 + shift - own / 2
+        for own, other, shift in zip(size, size[::-1], shifts, strict=True)
+    ]
+    return math.ceil(reach[0]), math.ceil(reach[1])

@@ -1,0 +1,171 @@
+"""One volume's entry in the cache: its key, the array and the facts beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.data.cache_files import cache_file
+from medstyle_gan.data.cached_volume import CachedVolume, VolumeFacts
+from medstyle_gan.data.collection import Item
+from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.preprocessing import Prepared, prepare_picture, prepare_volume, to_slices
+from medstyle_gan.data.words import Domain
+from medstyle_gan.volumes import is_picture, read_picture, read_volume
+
+# Part of every key: raise it when preprocessing or the layout of the files changes.
+FORMAT_VERSION = 2
+QUANTILES = (0.0, 1.0, 25.0, 50.0, 75.0, 99.0, 100.0)
+# A slice belongs to the body when it has this share of the fullest slice's foreground.
+_BODY_SHARE = 0.05
+
+
+def open_entry(
+    item: Item, content: str, config: DataConfig, domain: Domain, folder: Path
+) -> CachedVolume:
+    """Open a file's entry, preparing and writing it first where there is none.
+
+    Args:
+        item: the file.
+        content: SHA-256 of its bytes.
+        config: the settings of preprocessing, and whether to map.
+        domain: `scan` or `style`.
+        folder: the cache.
+
+    Raises:
+        UserError: the file cannot be used.
+        CacheError: the cache cannot be written.
+    """
+    key = _key(content, config, domain, is_picture(item.path))
+    array_path, facts_path = folder / f"{key}.npy", folder / f"{key}.json"
+    entry = _read_facts(facts_path, array_path)
+    if entry is None:
+        entry = _prepare(item.path, config, domain, array_path)
+        # Written last: an entry without facts does not exist.
+        with cache_file(facts_path) as file:
+            file.write(json.dumps(entry).encode())
+    facts = entry["facts"]
+    return CachedVolume(
+        item=item,
+        path=array_path,
+        shape=tuple(entry["shape"]),
+        channels=entry["shape"][1],
+        foreground_share=np.array(entry["foreground_share"], dtype=np.float32),
+        body=tuple(entry["body"]),
+        center=tuple(entry["center"]),
+        scale=FittedScale.from_dict(entry["scale"]),
+        spacing=tuple(entry["spacing"]),
+        integer=entry["integer"],
+        background=entry["background"],
+        is_picture=entry["is_picture"],
+        facts=VolumeFacts(
+            shape=tuple(facts["shape"]),
+            spacing=tuple(facts["spacing"]),
+            orientation=facts["orientation"],
+            dtype=facts["dtype"],
+            quantiles=tuple(facts["quantiles"]),
+        ),
+        memory_map=config.cache.memory_map,
+    )
+
+
+def _key(content: str, config: DataConfig, domain: Domain, picture: bool) -> str:
+    used: dict[str, Any] = (
+        {"sample_size": config.sample_size}
+        if picture
+        else {
+            "plane": config.plane,
+            "spacing": config.spacing,
+            "intensity": getattr(config.intensity, domain).model_dump(),
+        }
+    )
+    text = json.dumps([FORMAT_VERSION, content, used], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_facts(facts_path: Path, array_path: Path) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(facts_path.read_text())
+        whole = array_path.stat().st_size > 4 * int(np.prod(entry["shape"]))
+    except (OSError, ValueError, KeyError):
+        return None  # absent, or damaged: it is made (again)
+    return entry if whole else None
+
+
+def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -> dict[str, Any]:
+    picture = is_picture(path)
+    if picture:
+        prepared, facts, plane = *prepare_picture_file(path, config), "axial"
+    else:
+        prepared, facts, plane = *prepare_volume_file(path, config, domain), config.plane
+    slices = to_slices(prepared.array, plane)
+    with cache_file(array_path) as file:
+        _write_npy(file, slices)
+    mask = to_slices(prepared.foreground[None], plane)[:, 0]
+    share = mask.mean(axis=(1, 2))
+    inside = np.flatnonzero(share >= _BODY_SHARE * share.max())
+    return {
+        "shape": list(slices.shape),
+        "foreground_share": [float(f"{s:.5g}") for s in share],
+        "body": [int(inside[0]), int(inside[-1])],
+        "center": _center(mask),
+        "scale": prepared.scale.as_dict(),
+        "spacing": list(prepared.spacing),
+        "integer": prepared.integer,
+        "background": prepared.background,
+        "is_picture": picture,
+        "facts": asdict(facts),
+    }
+
+
+def prepare_volume_file(
+    path: Path, config: DataConfig, domain: Domain
+) -> tuple[Prepared, VolumeFacts]:
+    """Read and prepare a volume, and say what its file is like."""
+    volume = read_volume(path)
+    facts = VolumeFacts(
+        shape=tuple(int(n) for n in volume.geometry.shape),
+        spacing=tuple(float(s) for s in volume.geometry.spacing),  # type: ignore[arg-type]
+        orientation=volume.geometry.orientation,
+        dtype=str(np.dtype(volume.dtype)),
+        quantiles=_quantiles(volume.array),
+    )
+    return prepare_volume(volume, config, domain), facts
+
+
+def prepare_picture_file(path: Path, config: DataConfig) -> tuple[Prepared, VolumeFacts]:
+    """Read and prepare a picture, and say what its file is like."""
+    picture = read_picture(path)
+    facts = VolumeFacts(
+        shape=tuple(int(n) for n in picture.array.shape),
+        spacing=(1.0, 1.0, 1.0),
+        orientation="picture",
+        dtype=str(picture.array.dtype),
+        quantiles=_quantiles(picture.array),
+    )
+    return prepare_picture(picture, config), facts
+
+
+def _quantiles(array: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(q) for q in np.percentile(array, QUANTILES))
+
+
+def _center(mask: np.ndarray) -> list[float]:
+    """Middle of the body's bounding box in the plane (pixels), over all slices (N, H, W)."""
+    rows = np.flatnonzero(mask.any(axis=(0, 2)))
+    columns = np.flatnonzero(mask.any(axis=(0, 1)))
+    return [float(rows[0] + rows[-1]) / 2, float(columns[0] + columns[-1]) / 2]
+
+
+def _write_npy(file: Any, slices: np.ndarray) -> None:
+    """NumPy's format, slice by slice: the stack is a view, and a whole copy could be large."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": slices.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for image in slices:
+        file.write(np.ascontiguousarray(image, dtype="<f4").tobytes())

@@ -1,0 +1,208 @@
+"""One preprocessed volume on disk, and the collection of them that training draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from medstyle_gan.data.collection import Item
+from medstyle_gan.data.intensity import FittedScale, typical_scale
+from medstyle_gan.data.words import Domain
+from medstyle_gan.errors import UserError
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What is known of a file without its voxels; holds no path and no name.
+
+    Attributes:
+        shape: on-disk shape.
+        spacing: the file's own voxel size (mm); (1, 1, 1) for pictures.
+        orientation: the file's axes, such as "LPS"; "picture" for pictures.
+        dtype: on-disk type.
+        quantiles: native intensities at 0, 1, 25, 50, 75, 99 and 100 %.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, float, float]
+    orientation: str
+    dtype: str
+    quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CachedVolume:
+    """A preprocessed volume whose slices are read when they are asked for.
+
+    Attributes:
+        item: the file it was made from, and its subject.
+        path: the `.npy` in the cache.
+        shape: (N, C, H, W) as stored.
+        channels: channels that reading gives: C, or 3 where the collection has colour.
+        foreground_share: (N,) float32, share of each slice's pixels inside the body.
+        body: first and last slice of the body.
+        center: in-plane middle (pixels) of the body, what a sample is centred on.
+        scale: its own map between native units and [-1, 1].
+        spacing: working voxel size along R, A, S (mm).
+        integer: whether native values are integers.
+        background: native median outside the body.
+        is_picture: whether it comes from a PNG or JPEG.
+        facts: what the file itself was like.
+        memory_map: read from disk on demand; false loads the volume at first use.
+    """
+
+    item: Item
+    path: Path
+    shape: tuple[int, int, int, int]
+    channels: int
+    foreground_share: np.ndarray
+    body: tuple[int, int]
+    center: tuple[float, float]
+    scale: FittedScale
+    spacing: tuple[float, float, float]
+    integer: bool
+    background: float
+    is_picture: bool
+    facts: VolumeFacts
+    memory_map: bool = True
+    _loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def slices(self) -> np.ndarray:
+        """(N, channels, H, W) float32, read-only; opened anew, so nothing stays resident."""
+        stored = self._load() if not self.memory_map else np.load(self.path, mmap_mode="r")
+        return np.broadcast_to(stored, (self.shape[0], self.channels, *self.shape[2:]))
+
+    def read(self, index: int) -> np.ndarray:
+        """One slice, (channels, H, W) float32, in memory of its own.
+
+        Plain reads, not a map: pages of a map would count as this process's memory for as
+        long as it lives, and grow with the collection.
+        """
+        size = int(np.prod(self.shape[1:]))
+        if self.memory_map:
+            start = self.path.stat().st_size - 4 * size * (self.shape[0] - index)
+            image = np.fromfile(self.path, dtype="<f4", count=size, offset=start)
+            if image.size != size:
+                raise UserError(f"{self.path}: the cache file is cut short; delete it")
+            image = image.reshape(self.shape[1:])
+        else:
+            image = self._load()[index].copy()
+        return image if len(image) == self.channels else image.repeat(self.channels, axis=0)
+
+    @property
+    def fill(self) -> float:
+        """The background in [-1, 1]: what a slice is padded with."""
+        return float(self.scale.to_unit(np.array([self.background], dtype=np.float32))[0])
+
+    def height_of(self, position: float) -> float:
+        """A (fractional) slice's relative height in the body: 0 at its first, 1 at its last."""
+        first, last = self.body
+        return 0.5 if first == last else (position - first) / (last - first)
+
+    def position_of(self, height: float) -> float:
+        """The (fractional) slice at a relative height; may lie outside the volume."""
+        first, last = self.body
+        return first + height * (last - first)
+
+    def _load(self) -> np.ndarray:
+        if "slices" not in self._loaded:
+            self._loaded["slices"] = np.load(self.path)
+        return self._loaded["slices"]
+
+
+class CachedCollection(Sequence[CachedVolume]):
+    """The preprocessed volumes of one domain.
+
+    Attributes:
+        domain: `scan` or `style`.
+        channels: 1, or 3 when any picture is in colour (grey ones are repeated).
+        scale: the collection's typical scale.
+        integer: whether every volume has integer values.
+        background: native median of the volumes' backgrounds.
+
+    Args:
+        volumes: at least one.
+        domain: `scan` or `style`.
+    """
+
+    def __init__(self, volumes: Iterable[CachedVolume], domain: Domain) -> None:
+        self._volumes = tuple(volumes)
+        if not self._volumes:
+            raise ValueError(f"the {domain} collection has no volume")
+        self.domain = domain
+        self.channels = self._volumes[0].channels
+        self.scale = typical_scale([volume.scale for volume in self._volumes])
+        self.integer = all(volume.integer for volume in self._volumes)
+        self.background = float(np.median([volume.background for volume in self._volumes]))
+        by_subject: dict[str, list[int]] = {}
+        for position, volume in enumerate(self._volumes):
+            by_subject.setdefault(volume.item.subject, []).append(position)
+        self._by_subject = tuple(
+            (subject, tuple(by_subject[subject])) for subject in sorted(by_subject)
+        )
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    @overload
+    def __getitem__(self, index: int) -> CachedVolume: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[CachedVolume]: ...
+    def __getitem__(self, index: int | slice) -> CachedVolume | Sequence[CachedVolume]:
+        return self._volumes[index]
+
+    def __iter__(self) -> Iterator[CachedVolume]:
+        return iter(self._volumes)
+
+    @property
+    def by_subject(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Each subject, sorted, with the positions of its volumes."""
+        return self._by_subject
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The distinct subjects, sorted."""
+        return tuple(subject for subject, _ in self._by_subject)
+
+    def select(self, items: Iterable[Item]) -> CachedCollection | None:
+        """The volumes made from `items`, with the same channels; None when there are none."""
+        wanted = {item.path for item in items}
+        volumes = [volume for volume in self._volumes if volume.item.path in wanted]
+        return CachedCollection(volumes, self.domain) if volumes else None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the data is like, without a path or a name: counts and ranges of facts."""
+        facts = [volume.facts for volume in self._volumes]
+        spacings = np.array([fact.spacing for fact in facts])
+        return {
+            "volumes": len(self),
+            "subjects": len(self._by_subject),
+            "slices": sum(len(volume) for volume in self._volumes),
+            "channels": self.channels,
+            "shapes": sorted({"x".join(map(str, fact.shape)) for fact in facts}),
+            "sample_shapes": sorted(
+                {"x".join(map(str, volume.shape[2:])) for volume in self._volumes}
+            ),
+            "spacing_median": [round(float(s), 4) for s in np.median(spacings, axis=0)],
+            "spacing_range": [
+                [round(float(low), 4), round(float(high), 4)]
+                for low, high in zip(spacings.min(axis=0), spacings.max(axis=0), strict=True)
+            ],
+            "orientations": sorted({fact.orientation for fact in facts}),
+            "dtypes": sorted({fact.dtype for fact in facts}),
+            "integer": self.integer,
+            "quantiles_median": [
+                float(f"{q:.6g}") for q in np.median([f.quantiles for f in facts], axis=0)
+            ],
+            "foreground_share": round(
+                float(np.mean([v.foreground_share.mean() for v in self._volumes])), 4
+            ),
+        }

@@ -1,0 +1,52 @@
+"""Content hashes of files, remembered so that an unchanged file is not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from medstyle_gan.data.cache_files import cache_file
+from medstyle_gan.data.same_files import content_hash
+from medstyle_gan.errors import UserError
+
+
+class ContentIndex:
+    """Looks a file's content hash up by its path's hash, size and times.
+
+    The folder holds one small file a path, named by the path's SHA-256: no path and no name
+    of a patient stands in it, and several runs can write to it at once.
+
+    Args:
+        folder: where the records are; made when the first is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def hash_of(self, path: Path) -> str:
+        """SHA-256 of the file's bytes; read from the index when the file is unchanged.
+
+        Raises:
+            UserError: the file cannot be read.
+            CacheError: the index cannot be written.
+        """
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        # The change time cannot be set back, as the modification time is by copying tools.
+        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
+        record = self._folder / name[:2] / f"{name}.json"
+        try:
+            known = json.loads(record.read_text())
+            if known["state"] == state:
+                return str(known["content"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not recorded yet, or another run's damaged record: read the file again
+        content = content_hash(path)
+        with cache_file(record) as file:
+            file.write(json.dumps({"state": state, "content": content}).encode())
+        return content

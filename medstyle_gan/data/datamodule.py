@@ -1,0 +1,169 @@
+"""The data of a training: collections found, split, cached and drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from medstyle_gan.config import Config
+from medstyle_gan.data.cache import CachedCollection, prepare_collection
+from medstyle_gan.data.collection import Collection, check_distinct, find_collection
+from medstyle_gan.data.held_out import without_pairs
+from medstyle_gan.data.sample_size import sample_size_fault
+from medstyle_gan.data.sampling import GlobalIndexSampler, UnpairedDataset
+from medstyle_gan.data.splitting import Split, split_by_subject
+from medstyle_gan.data.words import Domain
+from medstyle_gan.errors import UserError
+
+
+class UnpairedDataModule(lightning.LightningDataModule):
+    """Builds the cache, splits by subject and makes the training loader.
+
+    The trainer must be made with `use_distributed_sampler=False`: the sampler knows the
+    ranks already, and Lightning's would shuffle what is keyed by index.
+
+    Attributes (after `setup`):
+        scan, style: training collections.
+        validation_scan, validation_style: held-out subjects; None where there are none.
+        split: the files of each of them.
+        start_step: first step of the loader; set it before fitting to resume.
+        on_progress: called while the cache is built with (domain, files done, files in all).
+
+    Args:
+        config: the run's.
+    """
+
+    scan: CachedCollection
+    style: CachedCollection
+    validation_scan: CachedCollection | None
+    validation_style: CachedCollection | None
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+        self._split: Split | None = None
+        self._ready = False
+        self.start_step = 0
+        self.on_progress: Callable[[Domain, int, int], None] | None = None
+
+    @property
+    def split(self) -> Split:
+        """The files of the four parts; found and checked at first use.
+
+        Raises:
+            UserError: a collection is missing, empty, or the same as the other.
+        """
+        if self._split is None:
+            data = self._config.data
+            scan, style = (self._find(domain) for domain in ("scan", "style"))
+            check_distinct(scan, style)
+            self._split = split_by_subject(
+                scan, style, data.validation_fraction, self._config.training.seed
+            )
+        return self._split
+
+    def _find(self, domain: Domain) -> Collection:
+        data = self._config.data
+        spec = data.scans if domain == "scan" else data.style
+        option = "scans" if domain == "scan" else "style"
+        if not spec:
+            raise UserError(
+                f"no {domain} collection is given; set data.{option} (or --{option}) to a "
+                "folder, a glob or a list of files"
+            )
+        return without_pairs(find_collection(spec, data.subject_pattern), data)
+
+    def prepare_data(self) -> None:
+        """Build the cache (one process a machine does this).
+
+        Raises:
+            UserError: as `split`, and files that are unusable, all named.
+        """
+        self._prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the cached collections; does nothing the second time.
+
+        Raises:
+            UserError: as `prepare_data`, and a sample larger than every volume.
+        """
+        if self._ready:
+            return
+        scan, style = self._prepare()
+        for collection in (scan, style):
+            sizes = [volume.shape[2:] for volume in collection]
+            fault = sample_size_fault(sizes, self._config.data.sample_size, collection.domain)
+            if fault:
+                raise UserError(fault)
+        train_scan, train_style = (
+            scan.select(self.split.train_scan),
+            style.select(self.split.train_style),
+        )
+        assert train_scan is not None  # a split keeps one subject a side
+        assert train_style is not None
+        self.scan, self.style = train_scan, train_style
+        self.validation_scan = scan.select(self.split.validation_scan)
+        self.validation_style = style.select(self.split.validation_style)
+        self._ready = True
+
+    def _prepare(self) -> tuple[CachedCollection, CachedCollection]:
+        parts: list[CachedCollection] = []
+        domains: tuple[Domain, Domain] = ("scan", "style")
+        for domain in domains:
+            train = getattr(self.split, f"train_{domain}")
+            held_out = getattr(self.split, f"validation_{domain}")
+            whole = Collection((*train.items, *held_out.items), train.source)
+            parts.append(prepare_collection(whole, self._config.data, domain, self._report(domain)))
+        return parts[0], parts[1]
+
+    def _report(self, domain: Domain) -> Callable[[int, int], None] | None:
+        callback = self.on_progress
+        if callback is None:
+            return None
+        return lambda done, total: callback(domain, done, total)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches `{"scan", "style", "index"}` from `start_step` to the run's last step."""
+        training, workers = self._config.training, self._config.data.workers
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        dataset = UnpairedDataset(
+            self.scan,
+            self.style,
+            self._config.data,
+            training.seed,
+            length=training.steps * training.batch_size * world_size,
+        )
+        sampler = GlobalIndexSampler(
+            training.steps, training.batch_size, rank, world_size, self.start_step
+        )
+        return DataLoader(
+            dataset,
+            batch_size=training.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # The loader seeds its workers from this, not from the training's own generator,
+            # whose state would otherwise depend on how often a loader was made.
+            generator=torch.Generator().manual_seed(training.seed),
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the training data is like; holds no path and no name."""
+        return {
+            domain: {
+                **collection.fingerprint(),
+                "scale": collection.scale.as_dict(),
+                "background": collection.background,
+                "validation_subjects": len(held_out.subjects) if held_out else 0,
+            }
+            for domain, collection, held_out in (
+                ("scan", self.scan, self.validation_scan),
+                ("style", self.style, self.validation_style),
+            )
+        }

@@ -1,0 +1,73 @@
+"""Which slices a sample is made of: subject, volume, slice, and the style slice to match."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medstyle_gan.config.schema import SamplerConfig
+from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
+
+
+def keyed_bits(seed: int, index: int) -> np.random.Philox:
+    """Random bits that depend on the seed and the sample's index alone.
+
+    Philox is a counter-based generator (Salmon et al. 2011): any key is as good a stream as
+    any other, so that no order of asking, worker or rank matters.
+    """
+    return np.random.Philox(key=[seed, index])
+
+
+def draw_volume(
+    collection: CachedCollection, config: SamplerConfig, rng: np.random.Generator
+) -> CachedVolume:
+    """A volume: an even draw of a subject then of its volumes, or an even draw of volumes."""
+    if not config.subject_balanced:
+        return collection[int(rng.integers(len(collection)))]
+    subjects = collection.by_subject
+    _, positions = subjects[int(rng.integers(len(subjects)))]
+    return collection[positions[int(rng.integers(len(positions)))]]
+
+
+def draw_slice(volume: CachedVolume, config: SamplerConfig, rng: np.random.Generator) -> int:
+    """A slice: evenly with probability 1 - `foreground`, else in proportion to the body in it."""
+    even = rng.random() >= config.foreground
+    total = np.cumsum(volume.foreground_share, dtype=np.float64)
+    where = rng.random()
+    if even or total[-1] <= 0:
+        return int(where * len(volume))
+    drawn = int(np.searchsorted(total, where * total[-1], side="right"))
+    return min(drawn, len(volume) - 1)
+
+
+def draw_pair(
+    scan: CachedCollection,
+    style: CachedCollection,
+    config: SamplerConfig,
+    rng: np.random.Generator,
+) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
+    """A scan slice and a style slice, from volumes drawn independently of each other.
+
+    With `match: position` the style slice is at the scan slice's relative height of the
+    body. Pictures have no height: they are drawn as with `match: none`.
+    """
+    scan_volume = draw_volume(scan, config, rng)
+    scan_slice = draw_slice(scan_volume, config, rng)
+    style_volume = draw_volume(style, config, rng)
+    if config.match == "none" or scan_volume.is_picture or style_volume.is_picture:
+        style_slice = draw_slice(style_volume, config, rng)
+    else:
+        style_slice = _matching_slice(scan_volume, scan_slice, style_volume, rng)
+    return (scan_volume, scan_slice), (style_volume, style_slice)
+
+
+def _matching_slice(
+    scan: CachedVolume, index: int, style: CachedVolume, rng: np.random.Generator
+) -> int:
+    """The style slice at the height of a point drawn within the scan slice's thickness.
+
+    The slice's middle alone would leave slices out of a style volume with thinner ones.
+    """
+    height = scan.height_of(index + rng.uniform(-0.5, 0.5))
+    if scan.body[0] <= index <= scan.body[1]:
+        height = min(max(height, 0.0), 1.0)
+    return min(max(round(style.position_of(height)), 0), len(style) - 1)

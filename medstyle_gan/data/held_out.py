@@ -1,0 +1,43 @@
+"""Keeping the pairs that a training is scored on out of that training."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.data.collection import Collection
+from medstyle_gan.errors import UserError
+
+
+def without_pairs(collection: Collection, config: DataConfig) -> Collection:
+    """The collection without the pairs' files and without the pairs' subjects.
+
+    A pair's subject is what `subject_pattern` finds in its subfolder's name, else the name.
+
+    Raises:
+        UserError: nothing would be left.
+    """
+    if not config.pairs.folder:
+        return collection
+    folder = Path(config.pairs.folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"data.pairs.folder {folder}: no such folder")
+    pattern = re.compile(config.subject_pattern)
+    scored = set()
+    for pair in folder.iterdir():
+        match = pattern.search(pair.name)
+        scored.add(match.group(match.lastindex or 0) if match else pair.name)
+    inside = os.path.realpath(folder) + os.sep
+    kept = tuple(
+        item
+        for item in collection
+        if item.subject not in scored and not os.path.realpath(item.path).startswith(inside)
+    )
+    if not kept:
+        raise UserError(
+            f"{collection.source}: every file belongs to a subject of the pairs in {folder}, "
+            "which must not be trained on; give other subjects for training or for scoring"
+        )
+    return Collection(kept, collection.source)

@@ -1,0 +1,180 @@
+"""From a volume or picture to what a network sees, and back; used by the cache and by inference.
+
+Deterministic: orientation, spacing and intensity, in this order. Nothing is cropped, so that
+whole slices can be translated and put back on the volume's own grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+from nibabel.affines import voxel_sizes
+
+from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.data.foreground import foreground_mask
+from medstyle_gan.data.intensity import FittedScale, fit_scale
+from medstyle_gan.data.resampling import Grid, from_ras, ras_grid, resample, working_grid
+from medstyle_gan.data.slices import display_image, from_slices, slice_aspect, to_slices
+from medstyle_gan.data.words import Domain
+from medstyle_gan.errors import UserError
+from medstyle_gan.volumes import Geometry, Picture, Volume
+
+__all__ = [
+    "Prepared",
+    "display_image",
+    "from_slices",
+    "prepare_picture",
+    "prepare_volume",
+    "restore_array",
+    "slice_aspect",
+    "to_slices",
+]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A volume as networks see it, and what it takes to come back.
+
+    Attributes:
+        array: (C, X, Y, Z) float32 in [-1, 1] (beyond it when the scale does not clip), axes
+            pointing R, A, S, at the working spacing, not cropped.
+        affine: (4, 4) float64, the array's voxel → mm.
+        foreground: bool (X, Y, Z), the body.
+        scale: the fitted map between native units and [-1, 1].
+        integer: whether native values are integers.
+        background: native median outside the foreground.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    foreground: np.ndarray
+    scale: FittedScale
+    integer: bool
+    background: float
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Working voxel size along R, A, S (mm)."""
+        x, y, z = (float(s) for s in voxel_sizes(self.affine))
+        return x, y, z
+
+    @property
+    def grid(self) -> Grid:
+        """The array's voxels in space."""
+        x, y, z = self.array.shape[1:]
+        return Grid((x, y, z), self.affine)
+
+
+def prepare_volume(volume: Volume, config: DataConfig, domain: Domain) -> Prepared:
+    """Reorient to RAS, resample to the working spacing, scale to [-1, 1].
+
+    Args:
+        volume: (X, Y, Z) grey or (X, Y, Z, 3) colour, any orientation.
+        config: its `spacing` and the domain's intensity scale are used.
+        domain: `scan` or `style`.
+
+    Raises:
+        UserError: the intensity scale cannot be fitted to this volume.
+    """
+    affine = np.asarray(volume.geometry.affine, dtype=np.float64)
+    own = ras_grid(volume.geometry.spatial_shape, affine)
+    working = working_grid(own, config.spacing)
+    array = resample(_ras_array(volume), own, working)
+    foreground = foreground_mask(array.mean(axis=0) if len(array) > 1 else array[0])
+    outside = array[:, ~foreground]
+    background = float(np.median(outside)) if outside.size else float(array.min())
+    try:
+        scale = fit_scale(getattr(config.intensity, domain), array, foreground)
+    except UserError as error:
+        where = f"{volume.path}: " if volume.path else ""
+        raise UserError(f"{where}{error}") from error
+    return Prepared(
+        array=scale.to_unit(array),
+        affine=working.affine,
+        foreground=foreground,
+        scale=scale,
+        integer=volume.integer,
+        background=background,
+    )
+
+
+def _ras_array(volume: Volume) -> np.ndarray:
+    """(C, X, Y, Z) float32, axes pointing R, A, S."""
+    native = np.asarray(volume.array, dtype=np.float32)
+    native = np.moveaxis(native, -1, 0) if native.ndim == 4 else native[None]
+    if min(native.strides) < 0 or not native.flags.writeable:  # torch takes neither
+        native = native.copy()
+    tensor = MetaTensor(
+        torch.from_numpy(native), affine=torch.from_numpy(volume.geometry.affine.copy())
+    )
+    turned: np.ndarray = Orientation(axcodes="RAS", labels=None)(tensor).numpy()
+    return turned
+
+
+def prepare_picture(picture: Picture, config: DataConfig) -> Prepared:
+    """Stand a picture up as one axial slice that covers the sample, scaled to [-1, 1].
+
+    The picture keeps its proportions: the shorter side, relative to the sample, is resized
+    to fit it, antialiased. Its scale is fixed by its bit depth, and all of it is foreground.
+
+    Args:
+        picture: (H, W, 1|3), row 0 at the top.
+        config: its `sample_size` is used.
+    """
+    upright = np.transpose(picture.array[::-1], (2, 1, 0)).astype(np.float32)  # (C, X, Y)
+    ratio = max(
+        want / have for want, have in zip(config.sample_size, upright.shape[1:], strict=True)
+    )
+    size = [
+        max(want, round(have * ratio))
+        for want, have in zip(config.sample_size, upright.shape[1:], strict=True)
+    ]
+    # Not MONAI's Resize: its antialiasing pads with zeros, which darkens the picture's edges.
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(np.ascontiguousarray(upright))[None],
+        size=size,
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )[0].numpy()
+    half = float(picture.maximum) / 2
+    scale = FittedScale(center=half, half_range=half, clip=True)
+    array = scale.to_unit(resized)[..., None]
+    return Prepared(
+        array=array,
+        affine=np.eye(4),
+        foreground=np.ones(array.shape[1:], dtype=bool),
+        scale=scale,
+        integer=True,
+        background=0.0,
+    )
+
+
+def restore_array(array: np.ndarray, prepared: Prepared, geometry: Geometry) -> np.ndarray:
+    """Put an array that lies on a prepared volume's grid back on the volume's own grid.
+
+    Exact where only axes were permuted or flipped; linear interpolation where the spacing
+    changed. Values are not touched: apply `scale.from_unit` before or after.
+
+    Args:
+        array: (C, X, Y, Z) on the grid of `prepared`, any units.
+        prepared: what `prepare_volume` gave for the volume.
+        geometry: the volume's own.
+
+    Returns:
+        (X0, Y0, Z0) float32 for one channel, (X0, Y0, Z0, C) otherwise, in the order and
+        size of the first three axes of `geometry.shape`.
+    """
+    if array.shape[1:] != prepared.array.shape[1:]:
+        raise ValueError(
+            f"array of shape {array.shape} is not on the prepared grid {prepared.array.shape[1:]}"
+        )
+    affine = np.asarray(geometry.affine, dtype=np.float64)
+    own = ras_grid(geometry.spatial_shape, affine)
+    moved = resample(np.asarray(array, dtype=np.float32), prepared.grid, own)
+    restored = from_ras(np.moveaxis(moved, 0, -1), affine)
+    return np.ascontiguousarray(restored[..., 0] if len(array) == 1 else restored)

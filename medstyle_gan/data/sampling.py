@@ -1,0 +1,129 @@
+"""Unpaired samples whose every random choice is keyed by (seed, index of the sample)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.data.augmentation import SampleTransform
+from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
+from medstyle_gan.data.drawing import draw_pair, keyed_bits
+
+# Panels show the middle of the body, where there is most to see.
+_PANEL_HEIGHTS = (0.35, 0.75)
+
+
+class UnpairedDataset(Dataset[dict[str, Any]]):
+    """Sample `index` of the global batch sequence: `{"scan", "style", "index"}`.
+
+    Args:
+        scan: the scans.
+        style: the style collection; drawn independently of the scans.
+        config: sampler, augmentation, sample size and plane.
+        seed: of every random choice.
+        length: number of samples.
+    """
+
+    def __init__(
+        self,
+        scan: CachedCollection,
+        style: CachedCollection,
+        config: DataConfig,
+        seed: int,
+        length: int,
+    ) -> None:
+        self._scan = scan
+        self._style = style
+        self._config = config.sampler
+        self._transform = SampleTransform(config)
+        self._seed = seed
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`scan` and `style`, each (C, *sample_size) float32, and `index`."""
+        bits = keyed_bits(self._seed, index)
+        scan, style = draw_pair(self._scan, self._style, self._config, np.random.Generator(bits))
+        state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
+        return {
+            "scan": self._augmented(*scan, state),
+            "style": self._augmented(*style, state),
+            "index": index,
+        }
+
+    def _augmented(
+        self, volume: CachedVolume, index: int, state: np.random.RandomState
+    ) -> torch.Tensor:
+        fill = None if volume.is_picture else volume.fill
+        return self._transform.augmented(volume.read(index), volume.center, fill, state)
+
+
+class GlobalIndexSampler(Sampler[int]):
+    """The part of the global batch sequence that one rank sees.
+
+    Step s of the run is the samples s·B·R to (s+1)·B·R - 1, B the batch size and R the
+    ranks; rank r takes the B consecutive ones from s·B·R + r·B. So the union over ranks
+    does not depend on how many there are, for the same global batch.
+
+    Args:
+        steps: steps of the whole run.
+        batch_size: samples in a step, a rank.
+        rank: this process.
+        world_size: processes.
+        start_step: first step to give, when a run is resumed.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_step: int = 0,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} is not in a world of {world_size}")
+        self._steps = range(start_step, steps)
+        self._batch_size = batch_size
+        self._rank = rank
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self._steps) * self._batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self._steps:
+            first = (step * self._world_size + self._rank) * self._batch_size
+            yield from range(first, first + self._batch_size)
+
+
+def fixed_samples(
+    collection: CachedCollection, config: DataConfig, count: int, seed: int
+) -> torch.Tensor:
+    """Samples to look at again and again: different subjects first, spread central slices.
+
+    The heights depend on `count` alone, so that a scan and a style panel of the same count
+    show the same levels of the body.
+
+    Returns:
+        (count, C, *sample_size) float32, not augmented.
+    """
+    transform = SampleTransform(config)
+    order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(collection.by_subject))
+    heights = np.linspace(*_PANEL_HEIGHTS, count) if count > 1 else [np.mean(_PANEL_HEIGHTS)]
+    samples = []
+    for number, height in enumerate(heights):
+        turn, place = divmod(number, len(order))
+        _, positions = collection.by_subject[order[place]]
+        volume = collection[positions[turn % len(positions)]]
+        index = min(max(round(volume.position_of(float(height))), 0), len(volume) - 1)
+        fill = None if volume.is_picture else volume.fill
+        samples.append(transform.plain(volume.read(index), volume.center, fill))
+    return torch.stack(samples)

@@ -1,0 +1,43 @@
+"""Is a translation faithful? Figures against the truth, and beside what needs no network."""
+
+from __future__ import annotations
+
+from medstyle_gan.evaluation.comparison import Comparison, compare_pairs
+from medstyle_gan.evaluation.distribution import sliced_wasserstein_distance
+from medstyle_gan.evaluation.fidelity import fidelity, rank_correlation, ssim_map
+from medstyle_gan.evaluation.montage import write_montage
+from medstyle_gan.evaluation.pairs import Pair, find_pairs
+from medstyle_gan.evaluation.references import REFERENCES, Reference, fit_references
+from medstyle_gan.evaluation.scoring import (
+    ScoreRow,
+    beats_all,
+    format_table,
+    mean_rows,
+    rows_as_json,
+    score_comparison,
+    score_pairs,
+    unit_scores,
+)
+
+__all__ = [
+    "REFERENCES",
+    "Comparison",
+    "Pair",
+    "Reference",
+    "ScoreRow",
+    "beats_all",
+    "compare_pairs",
+    "fidelity",
+    "find_pairs",
+    "fit_references",
+    "format_table",
+    "mean_rows",
+    "rank_correlation",
+    "rows_as_json",
+    "score_comparison",
+    "score_pairs",
+    "sliced_wasserstein_distance",
+    "ssim_map",
+    "unit_scores",
+    "write_montage",
+]

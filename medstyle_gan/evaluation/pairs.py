@@ -1,0 +1,109 @@
+"""Registered pairs for scoring: one subfolder a subject with its scan, true style and mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medstyle_gan.config.schema import PairsConfig
+from medstyle_gan.errors import UserError
+from medstyle_gan.volumes import VOLUME_SUFFIXES, Geometry, read_header
+
+# Rounding in headers moves corners by micrometres; a real shift is never this small.
+_TOLERANCE = 0.01  # mm
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One subject's files, all on the same grid.
+
+    Attributes:
+        subject: The subfolder's name.
+        scan: The scan.
+        style: The true style volume.
+        mask: Voxels that count, or None: then the scan's foreground is used.
+    """
+
+    subject: str
+    scan: Path
+    style: Path
+    mask: Path | None
+
+
+def find_pairs(config: PairsConfig) -> list[Pair]:
+    """Finds the pairs of a folder, sorted by subject.
+
+    Args:
+        config: The folder, and the names of the files in its subfolders.
+
+    Raises:
+        UserError: No folder is given, it is missing or holds no pair, a subfolder has a
+            scan without its style or the other way round, a name fits two files, or the files of
+            a pair lie on different grids.
+    """
+    if config.folder is None:
+        raise UserError("no pairs are given; set data.pairs.folder (--pairs DIR)")
+    root = Path(config.folder)
+    if not root.is_dir():
+        raise UserError(f"data.pairs.folder {root} is not a folder; give one that exists")
+    subfolders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    pairs = [pair for folder in subfolders if (pair := _pair(folder, config)) is not None]
+    if not pairs:
+        names = config.names
+        raise UserError(
+            f"data.pairs.folder {root} holds no pairs: expected one subfolder a subject with "
+            f"{names.scan} and {names.style} ({' or '.join(VOLUME_SUFFIXES)}), found "
+            f"{_listing(root, subfolders)}; other names are mapped by data.pairs.names"
+        )
+    return pairs
+
+
+def _pair(folder: Path, config: PairsConfig) -> Pair | None:
+    """Returns the subfolder's pair; None where it has nothing of one."""
+    scan, style, mask = (
+        _find(folder, getattr(config.names, role)) for role in ("scan", "style", "mask")
+    )
+    if scan is None and style is None:
+        return None
+    if scan is None or style is None:
+        role = "scan" if scan is None else "style"
+        raise UserError(
+            f"{folder}: no {role} ({getattr(config.names, role)}{VOLUME_SUFFIXES[0]}) beside its "
+            f"counterpart; add it, take the folder away or set data.pairs.names.{role}"
+        )
+    grid = read_header(scan).geometry
+    for other in (style, mask):
+        if other is not None:
+            _refuse_other_grid(scan, grid, other)
+    return Pair(folder.name, scan, style, mask)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    found = [p for suffix in VOLUME_SUFFIXES if (p := folder / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        raise UserError(
+            f"{folder}: {' and '.join(p.name for p in found)} are both there; keep one of them"
+        )
+    return found[0] if found else None
+
+
+def _refuse_other_grid(scan: Path, grid: Geometry, other: Path) -> None:
+    geometry = read_header(other).geometry
+    if grid.same_grid(geometry, tolerance=_TOLERANCE):
+        return
+    what = (
+        f"{geometry.spatial_shape} voxels instead of {grid.spatial_shape}"
+        if geometry.spatial_shape != grid.spatial_shape
+        else "another position, spacing or orientation"
+    )
+    raise UserError(
+        f"{other}: has {what} than {scan.name}; the files of a pair must share one grid: "
+        "register and resample it onto the scan"
+    )
+
+
+def _listing(root: Path, subfolders: list[Path]) -> str:
+    if not subfolders:
+        return "no subfolder"
+    first = sorted(p.name for p in subfolders[0].iterdir())[:6]
+    return f"{len(subfolders)} subfolders, the first with {', '.join(first) or 'nothing'}"

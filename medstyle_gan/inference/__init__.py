@@ -1,0 +1,36 @@
+"""Whole volumes through a trained model: bundle, translator, and many files."""
+
+from __future__ import annotations
+
+from medstyle_gan.inference.archive import Outcome, run_translation, translate_files
+from medstyle_gan.inference.bundle import (
+    Bundle,
+    describe_collections,
+    find_bundle,
+    load_bundle,
+    model_hash,
+    save_bundle,
+    without_local_paths,
+)
+from medstyle_gan.inference.planning import Job, plan_translation
+from medstyle_gan.inference.translation import ClippedVoxels, Direction, Translation
+from medstyle_gan.inference.translator import Translator
+
+__all__ = [
+    "Bundle",
+    "ClippedVoxels",
+    "Direction",
+    "Job",
+    "Outcome",
+    "Translation",
+    "Translator",
+    "describe_collections",
+    "find_bundle",
+    "load_bundle",
+    "model_hash",
+    "plan_translation",
+    "run_translation",
+    "save_bundle",
+    "translate_files",
+    "without_local_paths",
+]

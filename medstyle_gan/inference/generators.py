@@ -1,0 +1,102 @@
+"""Generators out of a bundle, and batches of slices through them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from medstyle_gan.errors import UserError
+from medstyle_gan.inference.bundle import Bundle
+from medstyle_gan.inference.padding import pad_slices
+from medstyle_gan.inference.translation import DOMAINS, Direction
+from medstyle_gan.networks import adapt_channels, build_generator
+from medstyle_gan.networks.precision import Precision
+
+
+def restore_generator(bundle: Bundle, direction: Direction) -> nn.Module:
+    """Build one direction's generator with its trained weights, in evaluation mode.
+
+    Raises:
+        UserError: where the weights do not fit the bundle's config.
+    """
+    source, target = DOMAINS[direction]
+    config = bundle.config
+    # Building draws initial weights, which must not move the caller's random stream.
+    with torch.random.fork_rng(devices=[]):
+        generator = build_generator(
+            config.generator, bundle.channels[source], bundle.channels[target], config.data.dims
+        )
+    try:
+        generator.load_state_dict(bundle.generator_state(direction))
+    except RuntimeError as error:
+        raise UserError(
+            f"the model's {direction} weights do not fit its own config ({error}); "
+            "the model folder is damaged or was edited"
+        ) from error
+    return generator.eval()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a name means; `auto` is a GPU where there is one.
+
+    Raises:
+        UserError: where this machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "choose auto, cpu or cuda"
+        ) from error
+    return device
+
+
+def generate(
+    generator: nn.Module,
+    slices: np.ndarray,
+    *,
+    in_channels: int,
+    sample_size: tuple[int, int],
+    fill: float,
+    device: torch.device,
+    precision: Precision,
+) -> np.ndarray:
+    """Send one batch of whole slices through a generator.
+
+    Args:
+        generator: in evaluation mode, with its `divisor`.
+        slices: `(B, C, H, W)` in [-1, 1].
+        in_channels: what C is adapted to.
+        sample_size: of the training; smaller slices are padded to it, see `pad_slices`.
+        fill: background in [-1, 1].
+        device: where the generator is.
+        precision: its arithmetic.
+
+    Returns:
+        `(B, C', H, W)` float32.
+
+    Raises:
+        UserError: where the generator gives NaN or infinity.
+    """
+    divisor = int(generator.divisor)  # type: ignore[arg-type]  # typed as any submodule
+    padded, (rows, columns) = pad_slices(slices, sample_size, divisor, fill)
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    # On a GPU: the same result each time, and fp32 that is not silently TF32.
+    repeatable = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with torch.inference_mode(), bf16, repeatable:
+        batch = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
+        output = generator(adapt_channels(batch, in_channels))
+        translated: np.ndarray = output[..., rows, columns].float().cpu().numpy()
+    if not np.isfinite(translated).all():
+        raise UserError(
+            "the generator gives NaN or infinity: its training diverged; use another model or "
+            "train again"
+        )
+    return translated

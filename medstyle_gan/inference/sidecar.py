@@ -1,0 +1,75 @@
+"""The JSON beside every translation, which says that it is synthetic and how it was made.
+
+It holds neither a path nor any text of the input's header.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medstyle_gan.errors import UserError
+from medstyle_gan.inference.bundle import package_versions
+from medstyle_gan.inference.translation import Translation
+from medstyle_gan.inference.translator import Translator
+from medstyle_gan.volumes import atomic_file
+
+NOTE = "Made by a generative model, not acquired; not for diagnosis."
+
+
+def describe_translation(
+    translator: Translator, translation: Translation[Any], dtype: str
+) -> dict[str, Any]:
+    """What a sidecar says of one translation.
+
+    Args:
+        translator: what made it.
+        translation: the translation.
+        dtype: type of the voxels as written.
+    """
+    return {
+        "synthetic": True,
+        "note": NOTE,
+        "direction": translation.direction,
+        "model": {
+            "hash": translator.model_hash,
+            "method": translator.config.method.name,
+            "steps": translator.steps,
+        },
+        "intensity": {
+            "input_scale": translation.input_scale.as_dict(),
+            "output_scale": translation.output_scale.as_dict(),
+            "background": translation.background,
+            "dtype": dtype,
+        },
+        "clipped_voxels": asdict(translation.clipped),
+        "precision": translator.precision,
+        "device": translator.device.type,
+        "versions": package_versions(),
+    }
+
+
+def write_sidecar(path: Path, facts: dict[str, Any]) -> None:
+    """Write a sidecar, whole or not at all.
+
+    Raises:
+        UserError: where a file of that name is someone else's, and when it cannot be written.
+    """
+    if path.exists() and not is_sidecar(path):
+        raise UserError(
+            f"{path}: a JSON file that is no sidecar of a translation stands where the sidecar "
+            "goes; choose another output folder"
+        )
+    with atomic_file(path) as file:
+        file.write((json.dumps(facts, indent=2) + "\n").encode())
+
+
+def is_sidecar(path: Path) -> bool:
+    """Whether a file is a sidecar that translation wrote."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get("synthetic") is True and "direction" in facts

@@ -1,0 +1,73 @@
+"""What a translation gives beside its voxels: scales, and what had to be clipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+
+from medstyle_gan.data.intensity import FittedScale
+
+Domain = Literal["scan", "style"]
+Direction = Literal["scan_to_style", "style_to_scan"]
+DIRECTIONS: tuple[Direction, Direction] = ("scan_to_style", "style_to_scan")
+DOMAINS: dict[Direction, tuple[Domain, Domain]] = {
+    "scan_to_style": ("scan", "style"),
+    "style_to_scan": ("style", "scan"),
+}
+
+Image = TypeVar("Image")
+
+
+@dataclass(frozen=True)
+class ClippedVoxels:
+    """How many voxels of a volume lost their value.
+
+    Attributes:
+        input_below: voxels of the input under the range that the network was trained on.
+        input_above: voxels of the input above it.
+        output: values of the translation beyond the type that it is written in.
+        total: voxels of the input.
+    """
+
+    input_below: int
+    input_above: int
+    output: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Translation(Generic[Image]):
+    """A translated image and how it came about.
+
+    Attributes:
+        image: the translated `Volume`, or a picture's pixels `(H, W, 1 | 3)` uint8.
+        direction: which way.
+        input_scale: native units of the input ↔ [-1, 1].
+        output_scale: [-1, 1] ↔ native units of the translation.
+        background: native value that the translation has outside the body; None for pictures.
+        clipped: counts of clipped voxels.
+    """
+
+    image: Image
+    direction: Direction
+    input_scale: FittedScale
+    output_scale: FittedScale
+    background: float | None
+    clipped: ClippedVoxels
+
+
+def count_clipped(array: np.ndarray, scale: FittedScale, output: int) -> ClippedVoxels:
+    """Count the input's values beyond its scale (none where the scale does not clip).
+
+    Args:
+        array: the input in native units.
+        scale: its intensity scale.
+        output: values of the translation that were clipped.
+    """
+    below = above = 0
+    if scale.clip:
+        below = int(np.count_nonzero(array < scale.center - scale.half_range))
+        above = int(np.count_nonzero(array > scale.center + scale.half_range))
+    return ClippedVoxels(below, above, output, int(array.size))

@@ -1,0 +1,18 @@
+"""Loss terms, each a mean over images in fp32, so that ranks average like one larger batch."""
+
+from __future__ import annotations
+
+from medstyle_gan.losses.adversarial import AdversarialLoss
+from medstyle_gan.losses.cycle import l1
+from medstyle_gan.losses.perceptual import content_distance
+from medstyle_gan.losses.style import gram_matrix, style_distance
+from medstyle_gan.losses.total_variation import total_variation
+
+__all__ = [
+    "AdversarialLoss",
+    "content_distance",
+    "gram_matrix",
+    "l1",
+    "style_distance",
+    "total_variation",
+]

@@ -1,0 +1,74 @@
+"""Generators, discriminators and the frozen VGG-19: plain torch modules, 2-D and 3-D."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from medstyle_gan.networks.channels import adapt_channels
+from medstyle_gan.networks.initialization import init_weights_
+from medstyle_gan.networks.patchgan import PatchGANDiscriminator
+from medstyle_gan.networks.resnet import ResNetGenerator
+from medstyle_gan.networks.unet import UNetGenerator
+from medstyle_gan.networks.vgg19 import VGG19Features
+
+if TYPE_CHECKING:
+    from medstyle_gan.config.schema import (
+        PatchGANConfig,
+        ResNetGeneratorConfig,
+        UNetGeneratorConfig,
+    )
+
+GENERATORS: dict[str, Any] = {"resnet": ResNetGenerator, "unet": UNetGenerator}
+DISCRIMINATORS: dict[str, Any] = {"patchgan": PatchGANDiscriminator}
+
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "PatchGANDiscriminator",
+    "ResNetGenerator",
+    "UNetGenerator",
+    "VGG19Features",
+    "adapt_channels",
+    "build_discriminator",
+    "build_generator",
+    "init_weights_",
+]
+
+
+def build_generator(
+    config: ResNetGeneratorConfig | UNetGeneratorConfig,
+    in_channels: int,
+    out_channels: int,
+    dims: int = 2,
+) -> nn.Module:
+    """Build the generator that `config.name` names; its fields are the class's arguments.
+
+    Args:
+        config: the `generator` section.
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
+        dims: 2 or 3 spatial dimensions.
+
+    Returns:
+        A module from `(B, in_channels, *spatial)` to `(B, out_channels, *spatial)` in
+        [-1, 1]; spatial sizes must be multiples of its `divisor`.
+    """
+    settings = config.model_dump(exclude={"name"})
+    return GENERATORS[config.name](in_channels, out_channels, dims=dims, **settings)
+
+
+def build_discriminator(config: PatchGANConfig, in_channels: int, dims: int = 2) -> nn.Module:
+    """Build the discriminator that `config.name` names; its fields are the class's arguments.
+
+    Args:
+        config: the `discriminator` section.
+        in_channels: channels of the images that it judges.
+        dims: 2 or 3 spatial dimensions.
+
+    Returns:
+        A module from `(B, in_channels, *spatial)` to a list of score maps, one a scale.
+    """
+    settings = config.model_dump(exclude={"name"})
+    return DISCRIMINATORS[config.name](in_channels, dims=dims, **settings)

@@ -1,0 +1,116 @@
+"""ResNet generator of Johnson et al. (2016), as in CycleGAN (Zhu et al. 2017), 2-D or 3-D."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from medstyle_gan.networks.convolutions import (
+    CONV,
+    INSTANCE_NORM,
+    REFLECTION_PAD,
+    TRANSPOSED_CONV,
+    OutputConv,
+    ResizeConv,
+)
+from medstyle_gan.networks.initialization import init_weights_
+from medstyle_gan.networks.sizes import check_sizes
+
+Upsampling = Literal["transpose", "resize"]
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), reflection-padded, without a last ReLU.
+
+    Args:
+        channels: channels of input and output.
+        dims: 2 or 3 spatial dimensions.
+    """
+
+    def __init__(self, channels: int, dims: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            REFLECTION_PAD[dims](1),
+            CONV[dims](channels, channels, 3),
+            INSTANCE_NORM[dims](channels),
+            nn.ReLU(inplace=True),
+            REFLECTION_PAD[dims](1),
+            CONV[dims](channels, channels, 3),
+            INSTANCE_NORM[dims](channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine `(B, channels, *spatial)`."""
+        residual: Tensor = self.body(x)
+        return x + residual
+
+
+class ResNetGenerator(nn.Module):
+    """Two strided convolutions down, residual blocks, two upsamplings, tanh.
+
+    Args:
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
+        ngf: channels of the first layer; 4·ngf inside the residual blocks.
+        blocks: residual blocks (6 for 128² and 9 for 256² in the paper).
+        upsampling: `transpose` as in the paper, or `resize` (no checkerboard).
+        dims: 2 or 3 spatial dimensions.
+
+    Attributes:
+        divisor: spatial sizes must be multiples of this.
+        minimum_size: smallest spatial size.
+    """
+
+    divisor: int = 4
+    minimum_size: int = 8  # two voxels inside the residual blocks, to reflect and normalise
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        ngf: int = 64,
+        blocks: int = 9,
+        upsampling: Upsampling = "resize",
+        dims: int = 2,
+    ) -> None:
+        super().__init__()
+        conv, norm, pad = CONV[dims], INSTANCE_NORM[dims], REFLECTION_PAD[dims]
+        layers: list[nn.Module] = [
+            pad(3),
+            conv(in_channels, ngf, 7),
+            norm(ngf),
+            nn.ReLU(inplace=True),
+        ]
+        for width in (ngf, 2 * ngf):
+            layers += [
+                conv(width, 2 * width, 3, stride=2, padding=1),
+                norm(2 * width),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [ResidualBlock(4 * ngf, dims) for _ in range(blocks)]
+        for width in (4 * ngf, 2 * ngf):
+            up: nn.Module
+            if upsampling == "transpose":
+                up = TRANSPOSED_CONV[dims](
+                    width, width // 2, 3, stride=2, padding=1, output_padding=1
+                )
+            else:
+                up = ResizeConv(width, width // 2, dims)
+            layers += [up, norm(width // 2), nn.ReLU(inplace=True)]
+        layers += [pad(3), OutputConv(ngf, out_channels, 7, dims), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        init_weights_(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Translate `(B, in_channels, *spatial)` in [-1, 1].
+
+        Returns:
+            `(B, out_channels, *spatial)` in [-1, 1], in fp32 under autocast too.
+
+        Raises:
+            UserError: for sizes that are not multiples of `divisor` or below `minimum_size`.
+        """
+        check_sizes(x, self.divisor, self.minimum_size)
+        translation: Tensor = self.layers(x)
+        return translation

@@ -1,0 +1,138 @@
+"""Features of a frozen VGG-19 (Simonyan & Zisserman 2015) for perceptual and style losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medstyle_gan.errors import UserError
+from medstyle_gan.networks.channels import adapt_channels
+from medstyle_gan.networks.vgg19_weights import convolution_shapes, load_vgg19_weights
+
+# Of the RGB values in [0, 1] that torchvision's classification networks were trained on.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _layer_names() -> list[str]:
+    """conv1_1, relu1_1, conv1_2, … pool5, in the order in which data passes them."""
+    names: list[str] = []
+    stage = "1"
+    for conv in convolution_shapes():
+        if conv[4] != stage:
+            names.append(f"pool{stage}")
+            stage = conv[4]
+        names += [conv, conv.replace("conv", "relu")]
+    return [*names, f"pool{stage}"]
+
+
+LAYERS: tuple[str, ...] = tuple(_layer_names())
+
+
+class VGG19Features(nn.Module):
+    """Named activations of a frozen VGG-19; never trains, always in evaluation mode.
+
+    The input in [-1, 1] is mapped exactly to what the network was trained on: grey is
+    repeated to RGB, then (x/2 + 1/2 − mean) / std with ImageNet's mean and std. Under
+    autocast the convolutions run in its dtype with weights that are cast once, not at
+    every pass. Gradients flow to the input, never to the weights.
+
+    Args:
+        weights: `imagenet` (torchvision's, downloaded once), the path of such a file
+            (`.pth` or `.safetensors`), or `random:SEED`.
+        layers: names of the wanted layers: convN_M, reluN_M or poolN.
+
+    Raises:
+        UserError: for an unknown layer, or weights that are missing or not a VGG-19's.
+
+    Example:
+        >>> vgg = VGG19Features("random:0", ["relu1_1", "relu4_2"])
+        >>> {name: tuple(f.shape) for name, f in vgg(torch.zeros(1, 1, 64, 64)).items()}
+        {'relu1_1': (1, 64, 64, 64), 'relu4_2': (1, 512, 8, 8)}
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, weights: str, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.layers = tuple(dict.fromkeys(layers))
+        unknown = [name for name in self.layers if name not in LAYERS]
+        if unknown or not self.layers:
+            raise UserError(
+                f"VGG-19 layers: {'no ' + ', '.join(unknown) if unknown else 'none given'}; "
+                f"there are {', '.join(LAYERS)}"
+            )
+        deepest = max(LAYERS.index(name) for name in self.layers)
+        self._plan = LAYERS[: deepest + 1]
+        self.minimum_size = 2 ** sum(name.startswith("pool") for name in self._plan)
+        state = load_vgg19_weights(weights)
+        # Buffers that are not persistent: in no state dict, and nothing to an optimiser.
+        for name in self._plan:
+            if name.startswith("conv"):
+                for kind in ("weight", "bias"):
+                    self.register_buffer(
+                        f"{name}_{kind}", state[f"{name}.{kind}"], persistent=False
+                    )
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            statistic = torch.tensor(values).view(1, 3, 1, 1)
+            self.register_buffer(name, statistic, persistent=False)
+        self._cast: dict[torch.dtype, dict[str, Tensor]] = {}
+        self.eval()
+
+    def train(self, mode: bool = True) -> VGG19Features:
+        """Stay in evaluation mode whatever is asked, as a frozen network."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self._cast.clear()
+        return super()._apply(fn, recurse)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Compute the layers' activations of `(B, 1|3, H, W)` in [-1, 1].
+
+        Returns:
+            The wanted layers, shallow to deep: name → `(B, channels, h, w)`.
+
+        Raises:
+            UserError: for images too small to reach the deepest layer.
+        """
+        if min(x.shape[-2:]) < self.minimum_size:
+            raise UserError(
+                f"images of {x.shape[-2]}x{x.shape[-1]} are too small for VGG-19's "
+                f"{self._plan[-1]}: it needs {self.minimum_size}x{self.minimum_size}; take a "
+                "larger data.sample_size, or shallower loss.perceptual.layers and "
+                "loss.style.layers"
+            )
+        device = x.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else self.mean.dtype
+        with torch.autocast(device, enabled=False):
+            rgb = adapt_channels(x.to(self.mean.dtype), 3)
+            normalized = ((rgb / 2 + 0.5 - self.mean) / self.std).to(dtype)
+            return dict(self._activations(normalized, self._parameters_in(dtype)))
+
+    def _activations(self, x: Tensor, weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        for name in self._plan:
+            if name.startswith("conv"):
+                x = F.conv2d(x, weights[f"{name}_weight"], weights[f"{name}_bias"], padding=1)
+            elif name.startswith("relu"):
+                x = F.relu(x)  # not in place: a captured convolution must stay what it was
+            else:
+                x = F.max_pool2d(x, kernel_size=2, stride=2)
+            if name in self.layers:
+                yield name, x
+
+    def _parameters_in(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        # Autocast caches casts of trained weights only; frozen ones it would cast each time.
+        if dtype not in self._cast:
+            self._cast[dtype] = {
+                name: buffer.to(dtype)
+                for name, buffer in self.named_buffers()
+                if name.startswith("conv")
+            }
+        return self._cast[dtype]

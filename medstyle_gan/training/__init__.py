@@ -1,0 +1,7 @@
+"""Training: from a config to a run folder."""
+
+from __future__ import annotations
+
+from medstyle_gan.training.fit import train
+
+__all__ = ["train"]

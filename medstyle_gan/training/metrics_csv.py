@@ -1,0 +1,160 @@
+"""The run's `metrics.csv`: one row an interval, whole after every row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import Logger
+
+from medstyle_gan.training.interval import IntervalMeans
+from medstyle_gan.training.observed import observed
+from medstyle_gan.training.throughput import Throughput
+from medstyle_gan.volumes import atomic_file
+
+# Order of the columns: these groups, each alphabetically; what fits none comes last.
+_GROUPS = ["step", "loss/", "learning_rate/", "samples_per_second", "data_wait_share"]
+_GROUPS += ["peak_memory_mib", "validation/"]
+LATEST = "learning_rate/"  # of these the latest value is written, of all else the mean
+
+
+class MetricsTable:
+    """A CSV file of rows by step.
+
+    Args:
+        path: The file; rows that stand there already are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: dict[int, dict[str, str]] = {}
+        self._columns: list[str] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self._columns = list(reader.fieldnames or [])
+                for row in reader:
+                    self._rows[int(row["step"])] = {k: v for k, v in row.items() if v}
+
+    def drop_after(self, step: int) -> None:
+        """Forget rows of later steps: a resumed run makes them again."""
+        kept = {s: row for s, row in self._rows.items() if s <= step}
+        if len(kept) != len(self._rows):
+            self._rows = kept
+            self._rewrite()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a row, or values to the row of that step; on return the file holds it."""
+        row = {"step": str(step)} | {name: f"{value:.7g}" for name, value in values.items()}
+        new_row = step not in self._rows
+        self._rows.setdefault(step, {}).update(row)
+        if new_row and row.keys() <= set(self._columns) and self.path.exists():
+            # In one call, so that a reader never sees half a row.
+            with self.path.open("a", newline="") as file:
+                file.write(self._format([self._rows[step]]))
+        else:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        names = {name for row in self._rows.values() for name in row} | {"step"}
+        self._columns = sorted(names, key=_position)
+        header = ",".join(self._columns) + "\n"
+        text = header + self._format([self._rows[step] for step in sorted(self._rows)])
+        with atomic_file(self.path) as file:
+            file.write(text.encode())
+
+    def _format(self, rows: Sequence[Mapping[str, str]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+
+class MetricsCSV(L.Callback):
+    """Writes losses and throughput to `metrics.csv` and hands the same rows to the loggers.
+
+    Losses are means over the interval, terms that occur in some steps only over those.
+    Where the training ends between two rows, the last row covers what is left.
+
+    Args:
+        path: The CSV file.
+        log_every: Steps between rows.
+        steps: Steps of the whole training.
+        throughput: What clocks the training.
+    """
+
+    def __init__(self, path: Path, log_every: int, steps: int, throughput: Throughput) -> None:
+        self._path = path
+        self._log_every = log_every
+        self._steps = steps
+        self._throughput = throughput
+        self._means = IntervalMeans()
+        self._table: MetricsTable | None = None
+        self._loggers: Sequence[Logger] = ()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the table; a resumed run loses the rows after its checkpoint."""
+        if trainer.is_global_zero:
+            self._table = MetricsTable(self._path)
+            self._table.drop_after(observed(pl_module).step)
+            self._loggers = trainer.loggers
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Collect the step, and write a row where one is due."""
+        method = observed(pl_module)
+        self._means.add({k: v for k, v in method.logged.items() if not k.startswith(LATEST)})
+        if method.step % self._log_every == 0 or method.step == self._steps:
+            self._write_interval(trainer, pl_module)
+
+    def log_validation(self, step: int, values: Mapping[str, float]) -> None:
+        """Put validation figures into the row of a step and on to the loggers.
+
+        Args:
+            step: The method's step.
+            values: By column name, such as `validation/psnr`.
+        """
+        if self._table is not None:
+            self._table.write(step, values)
+            for logger in self._loggers:
+                logger.log_metrics(dict(values), step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The interval under way: plain numbers."""
+        return dict(self._means.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the interval that a checkpoint was written in."""
+        self._means.load_state_dict(state_dict)
+
+    def _write_interval(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        method = observed(pl_module)
+        row = self._means.means()
+        self._means.clear()
+        if trainer.world_size > 1:  # each rank saw its own part of every batch
+            mine = torch.tensor(list(row.values()), device=pl_module.device)
+            mean = trainer.strategy.reduce(mine, reduce_op="mean")
+            assert isinstance(mean, torch.Tensor)
+            row = dict(zip(row, mean.tolist(), strict=True))
+        row |= {k: float(v) for k, v in method.logged.items() if k.startswith(LATEST)}
+        row |= self._throughput.measure()
+        if self._table is not None:
+            with self._throughput.paused():
+                self._table.write(method.step, row)
+                for logger in self._loggers:
+                    logger.log_metrics(row, method.step)
+
+
+def _position(name: str) -> tuple[int, str]:
+    groups = (i for i, group in enumerate(_GROUPS) if name == group or name.startswith(group))
+    return next(groups, len(_GROUPS)), name

@@ -1,0 +1,31 @@
+"""What the training's callbacks may ask of a method, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+import lightning as L
+from torch import Tensor
+
+
+class Observed(Protocol):
+    """A method as its observers see it.
+
+    Attributes:
+        step: steps done, however many optimisers each has.
+        logged: the latest step's detached scalars, such as `loss/generator` and
+            `learning_rate/generator`; a term computed only every few steps is missing in others.
+    """
+
+    step: int
+    logged: dict[str, Tensor]
+
+    def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+        """Domain → [image, translation, reconstruction, identity], each (B, C, H, W)."""
+        ...
+
+
+def observed(module: L.LightningModule) -> Observed:
+    """The module as a method; Lightning's own type hides plain attributes."""
+    return cast(Observed, module)

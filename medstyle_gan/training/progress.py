@@ -1,0 +1,155 @@
+"""The live progress of a training: one line on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from medstyle_gan.training.interval import IntervalMeans
+from medstyle_gan.training.observed import observed
+
+# What is shown → the losses whose mean it is.
+_SHOWN = {"generator": "loss/generator", "discriminator": "loss/discriminator_"}
+_SHOWN |= {"cycle": "loss/cycle_"}
+_TERMINAL_FORMAT = "step {n_fmt}/{total_fmt} |{bar}| {desc} {rate_noinv_fmt}, {remaining} left"
+
+
+class TrainingProgress(ProgressBar):
+    """Steps done, main losses, steps a second and time left; takes Lightning's bar's place.
+
+    Args:
+        steps: Steps of the whole training.
+        stream: Where it goes (None: stderr); what is not a terminal gets plain lines.
+        line_every: Seconds between plain lines.
+        redraw_every: Seconds between redraws on a terminal; losses are read only then.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        stream: TextIO | None = None,
+        line_every: float = 30.0,
+        redraw_every: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._steps = steps
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._terminal = self._stream.isatty()
+        self._every = redraw_every if self._terminal else line_every
+        self._means = IntervalMeans()
+        self._bar: tqdm[Any] | None = None
+        self._enabled = True
+        self._first = self._shown = (0, 0.0)  # step, seconds
+
+    def disable(self) -> None:
+        """Show nothing (Lightning asks for it on all ranks but the first)."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show progress."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin at the step that the method is at: a resumed run does not begin at 0."""
+        self._enabled = self._enabled and trainer.is_global_zero
+        step = observed(pl_module).step
+        self._first = self._shown = (step, self._clock())
+        if self._enabled and self._terminal:
+            self._bar = tqdm(
+                total=self._steps,
+                initial=step,
+                file=self._stream,
+                bar_format=_TERMINAL_FORMAT,
+                unit=" steps",
+                dynamic_ncols=True,
+                mininterval=0,
+                smoothing=0.1,
+            )
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Note the losses; show them when it is time."""
+        if not self._enabled:
+            return
+        method = observed(pl_module)
+        self._means.add({k: v for k, v in method.logged.items() if k.startswith("loss/")})
+        if self._clock() - self._shown[1] >= self._every or method.step == self._steps:
+            self._show(method.step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the last state standing."""
+        self._close(observed(pl_module).step)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """End the line, so that an error's message begins a new one."""
+        self._close(observed(pl_module).step)
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Write a line without tearing the bar."""
+        text = kwargs.get("sep", " ").join(map(str, args))
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        elif self._enabled:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    def _show(self, step: int) -> None:
+        losses = shown_losses(self._means.means())
+        self._means.clear()
+        if self._bar is not None:
+            self._bar.set_description_str(losses, refresh=False)
+            self._bar.update(step - self._bar.n)
+        else:
+            rate = _rate(self._shown, (step, self._clock()))
+            overall = _rate(self._first, (step, self._clock()))
+            left = f"{format_seconds((self._steps - step) / overall)} left" if overall else ""
+            self.print(f"step {step}/{self._steps}  {losses}  {rate:.2f} steps/s, {left}")
+        self._shown = (step, self._clock())
+
+    def _close(self, step: int) -> None:
+        if self._enabled and step > self._shown[0]:
+            self._show(step)
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def shown_losses(means: Mapping[str, float]) -> str:
+    """The main losses in words; a loss of two directions or domains is their mean."""
+    parts = []
+    for label, prefix in _SHOWN.items():
+        values = [value for name, value in means.items() if name.startswith(prefix)]
+        if values:
+            parts.append(f"{label} {sum(values) / len(values):.3f}")
+    return "  ".join(parts)
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration to the precision one cares for: `2 h 05 min`, `3 min 20 s`, `8 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _rate(earlier: tuple[int, float], later: tuple[int, float]) -> float:
+    """Steps a second."""
+    return (later[0] - earlier[0]) / max(later[1] - earlier[1], 1e-9)

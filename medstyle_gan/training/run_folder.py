@@ -1,0 +1,76 @@
+"""The folder that a training fills: what stands where, and when it may be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medstyle_gan.config import Config, dump_config, load_config
+from medstyle_gan.errors import UserError
+from medstyle_gan.volumes import atomic_file
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def samples(self) -> Path:
+        """Sample panels."""
+        return self.path / "samples"
+
+    @property
+    def last(self) -> Path:
+        """The latest checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation score."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def model(self) -> Path:
+        """All that translation needs."""
+        return self.path / "model"
+
+    def refuse_used(self) -> None:
+        """Check that a new run may be made here.
+
+        Raises:
+            UserError: when something stands there already.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            hint = " or go on with --resume" if self.config.exists() else ""
+            raise UserError(f"{self.path}: exists and is not empty; choose another -o{hint}")
+
+    def create(self, config: Config) -> None:
+        """Make the folder of a new run.
+
+        Raises:
+            UserError: when something stands there already, or it can't be written.
+        """
+        self.refuse_used()
+        self.write_config(config)
+
+    def write_config(self, config: Config) -> None:
+        """Write the resolved configuration, whole or not at all."""
+        with atomic_file(self.config) as file:
+            file.write(dump_config(config).encode())
+
+    def read_config(self) -> Config:
+        """The configuration of the run that stands here.
+
+        Raises:
+            UserError: when there is no run.
+        """
+        if not self.config.exists():
+            raise UserError(f"{self.path}: no run there (config.yaml is missing)")
+        return load_config(self.config)

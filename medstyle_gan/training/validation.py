@@ -1,0 +1,177 @@
+"""Scores on held-out subjects while training: paired where pairs are given, else unpaired."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from medstyle_gan.config import Config
+from medstyle_gan.data.cached_volume import CachedCollection
+from medstyle_gan.data.datamodule import UnpairedDataModule
+from medstyle_gan.data.sampling import fixed_samples
+from medstyle_gan.evaluation import find_pairs, score_pairs, sliced_wasserstein_distance
+from medstyle_gan.evaluation.pairs import Pair
+from medstyle_gan.inference import Translator, describe_collections
+from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods.cyclegan import INTO, OTHER
+from medstyle_gan.training.metrics_csv import MetricsCSV
+from medstyle_gan.training.throughput import Throughput
+
+# Slices of each domain that unpaired validation looks at.
+_SLICES = 32
+
+
+class Validation(L.Callback, ABC):
+    """Validates every `every` steps and at the end, and remembers the best score.
+
+    Args:
+        every: steps between validations.
+        steps: steps of the whole training.
+
+    Attributes:
+        best_step: step of the best score so far; None before the first.
+        best_score: that score; larger is better.
+    """
+
+    def __init__(self, every: int, steps: int) -> None:
+        self._every = every
+        self._steps = steps
+        self._metrics: MetricsCSV | None = None
+        self._throughput: Throughput | None = None
+        self.best_step: int | None = None
+        self.best_score = float("-inf")
+
+    def attach(self, metrics: MetricsCSV, throughput: Throughput) -> None:
+        """Tell it where figures go and what clocks the training."""
+        self._metrics, self._throughput = metrics, throughput
+
+    @abstractmethod
+    def figures(self, method: CycleGAN) -> dict[str, float]:
+        """Scores by name, without the `validation/` prefix."""
+
+    @abstractmethod
+    def score(self, figures: Mapping[str, float]) -> float:
+        """The one number that chooses the best checkpoint; larger is better."""
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Validate where it is due."""
+        assert isinstance(pl_module, CycleGAN)
+        assert self._metrics is not None
+        assert self._throughput is not None
+        step = pl_module.step
+        due = step % self._every == 0 or step == self._steps
+        if not due or not trainer.is_global_zero:
+            return
+        with self._throughput.paused():
+            figures = self.figures(pl_module)
+            score = self.score(figures)
+            if score > self.best_score:
+                self.best_score, self.best_step = score, step
+            self._metrics.log_validation(
+                step, {f"validation/{name}": value for name, value in figures.items()}
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best step and score: plain numbers."""
+        return {"best_step": self.best_step, "best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best so far."""
+        self.best_step = state_dict["best_step"]
+        self.best_score = state_dict["best_score"]
+
+
+class PairedValidation(Validation):
+    """Masked PSNR, SSIM and MAE on registered pairs, which never reach training.
+
+    The score is the PSNR at the network's grid.
+
+    Args:
+        config: all settings.
+        pairs: what to score on.
+        facts: of the collections, as `describe_collections` gives them.
+    """
+
+    def __init__(self, config: Config, pairs: list[Pair], facts: dict[str, Any]) -> None:
+        super().__init__(config.training.validate_every, config.training.steps)
+        self._config = config
+        self._pairs = pairs
+        self._facts = facts
+
+    def figures(self, method: CycleGAN) -> dict[str, float]:
+        """Means over the pairs."""
+        generators = method.ema.generators if self._config.inference.ema else method.generators
+        for generator in generators.values():
+            generator.eval()
+        translator = Translator.from_generators(self._config, generators, **self._facts)
+        return score_pairs(translator, self._pairs, self._config)
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """PSNR (dB)."""
+        return figures["psnr"]
+
+
+class UnpairedValidation(Validation):
+    """Cycle error, and the distance of translations' intensities from real style images'.
+
+    The score is the negative distance into the style domain. Cycle error chooses nothing:
+    it falls when a generator hides information, and says nothing on fidelity.
+
+    Args:
+        config: all settings.
+        collections: domain → held-out collection.
+    """
+
+    def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
+        super().__init__(config.training.validate_every, config.training.steps)
+        seed = config.training.seed
+        self._samples = {
+            domain: fixed_samples(collection, config.data, _SLICES, seed)
+            for domain, collection in collections.items()
+        }
+
+    def figures(self, method: CycleGAN) -> dict[str, float]:
+        """Both figures for both directions."""
+        figures: dict[str, float] = {}
+        for domain, other in OTHER.items():
+            images = self._samples[domain].to(method.device)
+            translations, rebuilt = [], []
+            for image in images.split(1):
+                translation = method.translate(image, INTO[other])
+                translations.append(translation)
+                rebuilt.append(method.translate(translation, INTO[domain]))
+            error = (torch.cat(rebuilt) - images).abs().mean()
+            figures[f"cycle_error_{domain}"] = float(error)
+            figures[f"distance_{INTO[other]}"] = self._distance(torch.cat(translations), other)
+        return figures
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """Closeness of the translations to real style images."""
+        return -figures["distance_scan_to_style"]
+
+    def _distance(self, translations: Tensor, domain: str) -> float:
+        return sliced_wasserstein_distance(translations.cpu(), self._samples[domain])
+
+
+def make_validation(config: Config, data: UnpairedDataModule) -> Validation | None:
+    """The validation that the data allows; None without pairs and without held-out subjects."""
+    if config.data.pairs.folder:
+        facts = describe_collections(data.scan, data.style)
+        return PairedValidation(config, find_pairs(config.data.pairs), facts)
+    if data.validation_scan is None or data.validation_style is None:
+        return None
+    return UnpairedValidation(
+        config, {"scan": data.validation_scan, "style": data.validation_style}
+    )

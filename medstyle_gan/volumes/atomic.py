@@ -1,0 +1,89 @@
+"""Files that appear whole or not at all: a temporary name in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from medstyle_gan.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a file for writing that takes its name only once it is complete.
+
+    The folder is made if it is missing. Until the block ends without an error the bytes
+    stand under a hidden name ending in `.part` beside `path`; after any error, Ctrl-C
+    included, that file is removed and what stood at `path` before is untouched.
+
+    Args:
+        path: The file to write or replace.
+
+    Yields:
+        The open binary file.
+
+    Raises:
+        UserError: The folder cannot be written to, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.parent / f".medstyle-{secrets.token_hex(8)}.part"
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # a network disk reports that it is full only now
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(_explain(error, path)) from error
+        raise
+
+
+def ensure_writable_folder(folder: str | os.PathLike[str]) -> None:
+    """Makes a folder if it is missing and proves that files can be written into it.
+
+    Raises:
+        UserError: They cannot, so a command can stop before its work rather than after it.
+    """
+    folder = Path(folder)
+    probe = folder / f".medstyle-{secrets.token_hex(8)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        raise UserError(_explain(error, probe)) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _explain(error: OSError, path: Path) -> str:
+    if error.errno in _FULL:
+        return (
+            f"{path}: the disk is full or the quota used up, no half file was left; "
+            "free some space or write to another disk"
+        )
+    if error.errno in _REFUSED:
+        return (
+            f"{path.parent}: the folder is not writable ({os.strerror(error.errno)}); "
+            "choose another output folder or change its permissions"
+        )
+    if error.errno == errno.EISDIR:
+        return f"{path}: is a folder, so no file can be written there; choose another name"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"{path.parent}: is or lies under a file, not a folder; choose another output folder"
+    reason = error.strerror or str(error)
+    return f"{path}: cannot be written ({reason}); choose another output folder or disk"

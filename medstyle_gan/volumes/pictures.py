@@ -1,0 +1,98 @@
+"""Reads PNG and JPEG pictures as they are meant to be seen, and writes PNG."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.atomic import atomic_file
+from medstyle_gan.volumes.volume import Picture
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
+    """Reads a picture.
+
+    Grey stays one channel (8 or 16 bits); palettes and CMYK become RGB; transparent parts
+    lie over white; a camera's rotation mark is obeyed. Colour profiles are not applied.
+
+    Raises:
+        UserError: Missing, empty, truncated, animated, far too large, or not PNG or JPEG.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of a decompression bomb until it is twice that size.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1 and image.format == "PNG":  # JPEG's further frames are previews
+                    raise UserError(
+                        f"{path}: is an animation of {frames} frames; save one as a picture"
+                    )
+                image.load()
+                array = _as_seen(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: is a folder, where a picture is needed") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: may not be read; change its permissions") from error
+    except UnidentifiedImageError as error:
+        what = "is empty (0 bytes)" if path.stat().st_size == 0 else "is neither PNG nor JPEG"
+        raise UserError(f"{path}: {what}; save the picture as PNG or JPEG") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(
+            f"{path}: has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller first"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow has no error of its own for these
+        raise UserError(
+            f"{path}: is truncated or damaged ({error}); copy or save the picture again"
+        ) from error
+    return Picture(array, 65535.0 if array.dtype == np.uint16 else 255.0, path)
+
+
+def write_picture(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Writes a PNG, whole or not at all, with no metadata.
+
+    Args:
+        path: Ends in `.png`; the folder is made if it is missing.
+        array: (H, W, 1), (H, W, 3) or (H, W), uint8, row 0 on top.
+
+    Raises:
+        UserError: The name does not end in `.png`, the folder is not writable, or the disk full.
+        ValueError: Another shape or type.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: a picture is written as .png; change the file's ending")
+    array = np.asarray(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
+        raise ValueError(f"a picture is (H, W, 1|3) uint8, not {array.shape} {array.dtype}")
+    # Encoded in memory: given a file, Pillow's encoder hides that the disk was full.
+    encoded = BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(encoded, format="PNG")
+    with atomic_file(path) as file:
+        file.write(encoded.getbuffer())
+
+
+def _as_seen(image: Image.Image) -> np.ndarray:
+    """(H, W, 1|3) uint8 or uint16."""
+    if image.mode.startswith("I"):  # 16-bit grey, whose mode's name depends on Pillow's version
+        return np.asarray(image).astype(np.uint16)[..., None]
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGBA", layer.size, "white")
+        image.alpha_composite(layer)
+    array = np.asarray(image.convert("RGB"))
+    return array[..., :1].copy() if grey else array.copy()

@@ -1,0 +1,88 @@
+"""Which file is read by what: one table of volume formats, chosen by the file name's ending."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.nifti_reading import read_nifti, read_nifti_header
+from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES
+from medstyle_gan.volumes.volume import Volume, VolumeHeader
+
+
+class _ReadVolume(Protocol):
+    def __call__(self, path: Path, allow_constant: bool = False) -> Volume: ...
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one format is read.
+
+    Attributes:
+        read: The whole volume, checked.
+        read_header: The header alone, checked.
+    """
+
+    read: _ReadVolume
+    read_header: Callable[[Path], VolumeHeader]
+
+
+_NIFTI = Reader(read_nifti, read_nifti_header)
+READERS: dict[str, Reader] = {".nii.gz": _NIFTI, ".nii": _NIFTI}
+VOLUME_SUFFIXES = tuple(READERS)
+
+
+def is_volume(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is one of a volume that can be read (`._…`, macOS's shadows, are not)."""
+    return _has_suffix(path, VOLUME_SUFFIXES)
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is one of a picture that can be read (`._…`, macOS's shadows, are not)."""
+    return _has_suffix(path, PICTURE_SUFFIXES)
+
+
+def read_volume(path: str | os.PathLike[str], allow_constant: bool = False) -> Volume:
+    """Reads and checks a volume of any known format.
+
+    Args:
+        path: The file.
+        allow_constant: Accept one value everywhere, as the mask of a healthy subject has.
+
+    Returns:
+        The voxels in native units, (X, Y, Z), with their geometry.
+
+    Raises:
+        UserError: It cannot be used; the message names the file, the field and the remedy.
+    """
+    path = Path(path)
+    return _reader(path).read(path, allow_constant)
+
+
+def read_header(path: str | os.PathLike[str]) -> VolumeHeader:
+    """Reads and checks a volume's header without its voxels.
+
+    Raises:
+        UserError: It cannot be used; the message names the file, the field and the remedy.
+    """
+    path = Path(path)
+    return _reader(path).read_header(path)
+
+
+def _has_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> bool:
+    name = Path(path).name.lower()
+    return name.endswith(suffixes) and not name.startswith("._")
+
+
+def _reader(path: Path) -> Reader:
+    for suffix, reader in READERS.items():
+        if path.name.lower().endswith(suffix):
+            return reader
+    known = ", ".join(VOLUME_SUFFIXES)
+    if is_picture(path):
+        raise UserError(f"{path}: is a picture, where a volume ({known}) is needed")
+    raise UserError(f"{path}: is no known volume format ({known}); convert it to .nii.gz")

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.data.augmentation import SampleTransform
+
+DataSettings = Callable[..., DataConfig]
+STILL = {"flip": 0, "affine": 0}
+
+
+def _transform(data_settings: DataSettings, **data: Any) -> SampleTransform:
+    return SampleTransform(data_settings(**{"augmentation": STILL, **data}))
+
+
+def _state(seed: int = 0) -> np.random.RandomState:
+    return np.random.RandomState(seed)
+
+
+def _image(height: int, width: int, channels: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, size=(channels, height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("center", "corner"), [((31.5, 25.5), (16, 10)), ((0.0, 51.0), (0, 20)), ((40.0, 3.0), (24, 0))]
+)
+def test_a_larger_slice_is_cropped_around_the_body_but_inside_itself(
+    center: tuple[float, float], corner: tuple[int, int], data_settings: DataSettings
+) -> None:
+    image = _image(64, 52)
+    sample = _transform(data_settings).plain(image, center, -1.0)
+    row, column = corner
+    np.testing.assert_array_equal(sample, image[:, row : row + 32, column : column + 32])
+
+
+@pytest.mark.parametrize("height", [20, 31, 32])
+def test_a_smaller_slice_is_padded_on_both_sides_with_the_fill(
+    height: int, data_settings: DataSettings
+) -> None:
+    image = _image(height, 40)
+    sample = _transform(data_settings).plain(image, (0, 19.5), -0.7).numpy()
+    assert sample.shape == (1, 32, 32)
+    above = (32 - height) // 2
+    np.testing.assert_array_equal(sample[:, above : above + height], image[:, :, 4:36])
+    outside = np.delete(sample, range(above, above + height), axis=1)
+    np.testing.assert_allclose(outside, -0.7)
+
+
+def test_without_probabilities_augmented_is_plain(data_settings: DataSettings) -> None:
+    transform = _transform(data_settings)
+    image = _image(30, 50)
+    plain = transform.plain(image, (14.5, 20.0), -1.0)
+    augmented = transform.augmented(image, (14.5, 20.0), -1.0, _state())
+    np.testing.assert_array_equal(plain, augmented)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_the_flip_is_left_right_and_never_sagittal(plane: str, data_settings: DataSettings) -> None:
+    transform = _transform(data_settings, plane=plane, augmentation={"flip": 1, "affine": 0})
+    image = _image(32, 32)
+    sample = transform.augmented(image, (15.5, 15.5), -1.0, _state())
+    expected = image if plane == "sagittal" else image[:, ::-1]
+    np.testing.assert_array_equal(sample, expected)
+
+
+def test_flips_are_as_frequent_as_asked(data_settings: DataSettings) -> None:
+    transform = _transform(data_settings, augmentation={"flip": 0.25, "affine": 0})
+    image = _image(32, 32)
+    state = _state()
+    flipped = sum(
+        bool(transform.augmented(image, (15.5, 15.5), -1.0, state)[0, 0, 0] != image[0, 0, 0])
+        for _ in range(400)
+    )
+    assert 70 < flipped < 130  # 100 ± 3.5 standard deviations
+
+
+def test_an_affine_of_no_size_changes_nothing(data_settings: DataSettings) -> None:
+    nothing = {"flip": 0, "affine": 1, "rotation": 0, "scaling": 0, "translation": 0}
+    image = _image(50, 30)
+    transform = _transform(data_settings, augmentation=nothing)
+    sample = transform.augmented(image, (24.5, 14.5), -0.9, _state())
+    expected = transform.plain(image, (24.5, 14.5), -0.9)
+    np.testing.assert_allclose(sample, expected, atol=1e-5)
+
+
+def test_a_shift_brings_in_the_slices_own_content(data_settings: DataSettings) -> None:
+    only_shift = {"flip": 0, "affine": 1, "rotation": 0, "scaling": 0, "translation": 0.2}
+    transform = _transform(data_settings, augmentation=only_shift)
+    ramp = np.tile(np.linspace(-1, 1, 64, dtype=np.float32)[:, None], (1, 64))[None]
+    for seed in range(10):
+        sample = transform.augmented(ramp, (31.5, 31.5), -1.0, _state(seed)).numpy()[0, :, 16]
+        np.testing.assert_allclose(np.diff(sample), 2 / 63, atol=1e-4)
+        moved = abs(sample[0] - ramp[0, 16, 0]) * 63 / 2
+        assert moved <= 0.2 * 32 + 1e-3
+
+
+def test_outside_the_slice_an_affine_finds_background(data_settings: DataSettings) -> None:
+    wild = {"flip": 0, "affine": 1, "rotation": 45, "scaling": 0.5, "translation": 0.5}
+    transform = _transform(data_settings, augmentation=wild)
+    inside = np.full((1, 20, 20), -0.25, dtype=np.float32)
+    for seed in range(20):
+        sample = transform.augmented(inside, (9.5, 9.5), -0.6, _state(seed)).numpy()
+        assert sample.min() >= -0.6 - 1e-5
+        assert sample.max() <= -0.25 + 1e-5
+        assert np.isclose(sample, -0.6, atol=1e-5).any()
+
+
+def test_pictures_are_reflected_not_padded(data_settings: DataSettings) -> None:
+    wild = {"flip": 0, "affine": 1, "rotation": 45, "scaling": 0.5, "translation": 0.5}
+    transform = _transform(data_settings, augmentation=wild)
+    white = np.ones((3, 32, 40), dtype=np.float32)
+    for seed in range(20):
+        sample = transform.augmented(white, (15.5, 19.5), None, _state(seed))
+        assert sample.shape == (3, 32, 32)
+        np.testing.assert_allclose(sample, 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 8.0, 90.0, 180.0])
+def test_the_largest_affine_stays_inside_its_margin(
+    rotation: float, data_settings: DataSettings
+) -> None:
+    """A huge constant slice shows any reach beyond what was cut out of it."""
+    settings = {"flip": 0, "affine": 1, "rotation": rotation, "scaling": 0.3, "translation": 0.2}
+    transform = _transform(data_settings, augmentation=settings, sample_size=(32, 48))
+    bright = np.full((1, 200, 200), 0.5, dtype=np.float32)
+    for seed in range(30):
+        sample = transform.augmented(bright, (99.5, 99.5), -1.0, _state(seed))
+        np.testing.assert_allclose(sample, 0.5, atol=1e-4)
+
+
+def test_random_crops_reach_every_place(data_settings: DataSettings) -> None:
+    augmentation = {**STILL, "crop": "random"}
+    transform = _transform(data_settings, augmentation=augmentation)
+    rows = np.tile(np.arange(36, dtype=np.float32)[:, None], (1, 36))[None]
+    state = _state()
+    tops = {
+        float(transform.augmented(rows, (17.5, 17.5), -1.0, state)[0, 0, 0]) for _ in range(100)
+    }
+    assert tops == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_deforming_is_scipys_linear_interpolation(seed: int, data_settings: DataSettings) -> None:
+    """Two channels hold coordinates, so that they tell where each pixel came from."""
+    strong = {"flip": 0.5, "affine": 1, "rotation": 30, "scaling": 0.3, "translation": 0.1}
+    transform = _transform(data_settings, augmentation=strong)
+    rows, columns = np.indices((90, 90), dtype=np.float32)
+    noise = _image(90, 90)[0]
+    stack = np.stack([rows, columns, noise])
+    sample = transform.augmented(stack, (44.5, 44.5), 0.0, _state(seed)).numpy()
+    expected = map_coordinates(noise, sample[:2], order=1)
+    np.testing.assert_allclose(sample[2], expected, atol=1e-3)
+    axes = np.stack([np.diff(sample[:2], axis=1)[:, 0, 0], np.diff(sample[:2], axis=2)[:, 0, 0]])
+    lengths = np.linalg.norm(axes, axis=1)
+    assert (np.abs(lengths - 1) <= 0.3 + 1e-3).all()
+
+
+def test_monais_metadata_setting_is_left_as_it_was(data_settings: DataSettings) -> None:
+    from monai.data import get_track_meta
+
+    before = get_track_meta()
+    _transform(data_settings).plain(_image(32, 32), (15.5, 15.5), -1.0)
+    assert get_track_meta() == before

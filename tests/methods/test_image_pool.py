@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medstyle_gan.methods.image_pool import ImagePool
+
+
+def numbered(step: int) -> torch.Tensor:
+    return torch.full((1, 1, 2, 2), float(step))
+
+
+def test_pool_of_size_zero_hands_images_through() -> None:
+    images = torch.rand(3, 1, 4, 4)
+    assert ImagePool(0, seed=0).exchange(images, step=0) is images
+
+
+def test_images_pass_unchanged_until_the_pool_is_full() -> None:
+    pool = ImagePool(5, seed=0)
+    for step in range(5):
+        assert torch.equal(pool.exchange(numbered(step), step), numbered(step))
+
+
+def test_full_pool_gives_half_past_images_and_each_of_them_once() -> None:
+    pool = ImagePool(20, seed=1)
+    given = [float(pool.exchange(numbered(step), step).mean()) for step in range(2000)]
+    past = [value for step, value in enumerate(given[20:], 20) if value < step]
+    assert 0.45 < len(past) / 1980 < 0.55
+    # The 20 images that went into the empty pool were given out then, and once more later.
+    later = [value for value in past if value >= 20]
+    assert len(later) == len(set(later))
+
+
+def test_choices_depend_on_seed_and_step_only() -> None:
+    def run(seed: int) -> list[float]:
+        pool = ImagePool(4, seed)
+        return [float(pool.exchange(numbered(s), s).mean()) for s in range(60)]
+
+    assert run(3) == run(3)
+    assert run(3) != run(4)
+
+
+def test_restored_pool_goes_on_as_if_it_had_never_stopped() -> None:
+    through, stopped = ImagePool(4, seed=0), ImagePool(4, seed=0)
+    for step in range(30):
+        through.exchange(numbered(step), step)
+        stopped.exchange(numbered(step), step)
+    restored = ImagePool(4, seed=0)
+    restored.load_state_dict(stopped.state_dict())
+    for step in range(30, 60):
+        expected = through.exchange(numbered(step), step)
+        assert torch.equal(restored.exchange(numbered(step), step), expected)
+
+
+@pytest.mark.parametrize("stored", [0, 2])
+def test_state_holds_plain_tensors(stored: int) -> None:
+    pool = ImagePool(4, seed=0)
+    for step in range(stored):
+        pool.exchange(numbered(step), step)
+    images = pool.state_dict()["images"]
+    assert images is None if stored == 0 else len(images) == stored
+
+
+def test_later_changes_of_an_image_do_not_reach_the_pool() -> None:
+    pool = ImagePool(1, seed=0)
+    image = numbered(1)
+    pool.exchange(image, 0)
+    image.zero_()
+    assert float(pool.images[0].mean()) == 1

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from medstyle_gan.config import load_config
+from medstyle_gan.config.schema import LossConfig
+from medstyle_gan.losses import gram_matrix
+from medstyle_gan.methods.vgg_regularizer import (
+    VGGRegularizer,
+    collection_grams,
+    wanted_layers,
+)
+from medstyle_gan.networks import VGG19Features
+
+
+def loss_config(*overrides: str) -> LossConfig:
+    layers = ["loss.perceptual.layers=[relu2_1]", "loss.style.layers=[relu1_1,relu2_1]"]
+    return load_config(None, [*layers, *overrides]).loss
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG19Features:
+    return VGG19Features("random:0", ["relu1_1", "relu2_1"])
+
+
+@pytest.fixture
+def images() -> list[dict[str, Tensor]]:
+    torch.manual_seed(0)
+    return [{d: torch.rand(2, 1, 16, 16) * 2 - 1 for d in ("scan", "style")} for _ in range(3)]
+
+
+def test_no_layers_are_wanted_when_all_weights_are_zero() -> None:
+    off = ["loss.perceptual.weight=0", "loss.perceptual.reconstruction_weight=0"]
+    assert wanted_layers(loss_config(*off, "loss.style.weight=0")) == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], 6),
+        (["loss.perceptual.weight=0"], 4),
+        (["loss.perceptual.reconstruction_weight=0"], 4),
+        (["loss.style.weight=0"], 4),
+    ],
+)
+def test_a_weight_of_zero_leaves_its_terms_out(
+    vgg: VGG19Features, images: list[dict[str, Tensor]], overrides: list[str], names: int
+) -> None:
+    loss = loss_config("loss.style.target=batch", *overrides)
+    assert len(VGGRegularizer(vgg, loss)(0, *images)) == names
+
+
+def test_lazy_terms_act_every_nth_step_with_n_times_the_weight(
+    vgg: VGG19Features, images: list[dict[str, Tensor]]
+) -> None:
+    loss = loss_config(
+        "loss.style.target=batch",
+        "loss.perceptual.every_n_steps=2",
+        "loss.style.every_n_steps=3",
+        "loss.style.weight=7",
+        "loss.perceptual.weight=5",
+    )
+    regularizer = VGGRegularizer(vgg, loss)
+    weights = {"perceptual_scan_to_style": 0.0, "style_scan_to_style": 0.0}
+    acted: dict[str, list[int]] = {name: [] for name in weights}
+    for step in range(6):
+        for name, term in regularizer(step, *images).items():
+            if name in weights:
+                weights[name] += term.weight / 6
+                acted[name].append(step)
+    assert acted == {"perceptual_scan_to_style": [0, 2, 4], "style_scan_to_style": [0, 3]}
+    assert weights == pytest.approx({"perceptual_scan_to_style": 5, "style_scan_to_style": 7})
+
+
+def test_terms_vanish_where_images_are_what_they_are_compared_with(
+    vgg: VGG19Features, images: list[dict[str, Tensor]]
+) -> None:
+    real = images[0]
+    regularizer = VGGRegularizer(vgg, loss_config("loss.style.target=batch"))
+    terms = regularizer(0, real, real, real)
+    assert float(terms["perceptual_reconstruction_scan"].value) == 0
+    assert float(terms["style_scan_to_style"].value) == pytest.approx(0, abs=1e-12)
+    assert float(terms["perceptual_scan_to_style"].value) > 0  # scan and style differ
+
+
+def test_style_is_compared_image_by_image(
+    vgg: VGG19Features, images: list[dict[str, Tensor]]
+) -> None:
+    regularizer = VGGRegularizer(vgg, loss_config("loss.style.target=batch"))
+
+    def style(real: dict[str, Tensor], translated: dict[str, Tensor]) -> float:
+        return float(regularizer(0, real, translated, real)["style_scan_to_style"].value)
+
+    real, translated = images[0], images[1]
+    single = [
+        style(
+            {d: x[i : i + 1] for d, x in real.items()},
+            {d: x[i : i + 1] for d, x in translated.items()},
+        )
+        for i in range(2)
+    ]
+    assert style(real, translated) == pytest.approx(sum(single) / 2, rel=1e-5)
+
+
+def test_collection_gram_is_the_mean_over_all_images_whatever_the_batches(
+    vgg: VGG19Features,
+) -> None:
+    torch.manual_seed(1)
+    samples = torch.rand(5, 1, 16, 16)
+    layers = ["relu1_1", "relu2_1"]
+    features = vgg(samples)
+    for batches in (samples.split(1), samples.split(3)):
+        grams = collection_grams(vgg, batches, layers)
+        for layer in layers:
+            expected = torch.stack([gram_matrix(f[None])[0] for f in features[layer]]).mean(0)
+            torch.testing.assert_close(grams[layer], expected)
+
+
+def test_collection_target_must_be_given(vgg: VGG19Features) -> None:
+    with pytest.raises(ValueError, match="collection"):
+        VGGRegularizer(vgg, loss_config("loss.style.target=collection"))
+
+
+def test_gradients_reach_the_translation_but_not_the_real_images(
+    vgg: VGG19Features, images: list[dict[str, Tensor]]
+) -> None:
+    real, translated, rebuilt = images
+    for batch in images:
+        for tensor in batch.values():
+            tensor.requires_grad_()
+    terms = VGGRegularizer(vgg, loss_config("loss.style.target=batch"))(
+        0, real, translated, rebuilt
+    )
+    torch.stack([term.value for term in terms.values()]).sum().backward()
+    assert translated["style"].grad is not None
+    assert float(translated["style"].grad.abs().sum()) > 0
+    assert rebuilt["scan"].grad is not None
+    assert real["scan"].grad is None

@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medstyle_gan.config import Config, load_config
+from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
+from medstyle_gan.errors import UserError
+from medstyle_gan.inference import Translator, load_bundle
+from medstyle_gan.training import train
+from medstyle_gan.training.checkpoint import load_checkpoint
+from medstyle_gan.volumes import read_volume
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> PhantomFolders:
+    return write_phantom_collections(
+        tmp_path_factory.mktemp("phantoms"), subjects=3, seed=0, shape=(40, 40, 8)
+    )
+
+
+def small_config(folders: PhantomFolders, *overrides: str) -> Config:
+    base = {
+        "data.scans": str(folders.scans),
+        "data.style": str(folders.style),
+        "data.spacing": [5.0, 5.0, None],
+        "data.sample_size": [40, 40],
+        "generator.ngf": 4,
+        "generator.blocks": 1,
+        "discriminator.ndf": 4,
+        "discriminator.layers": 1,
+        "loss.perceptual.layers": ["relu2_1"],
+        "loss.style.layers": ["relu1_1", "relu2_1"],
+        "loss.perceptual.every_n_steps": 2,
+        "loss.style.every_n_steps": 2,
+        "vgg.weights": "random:0",
+        "method.pool_size": 3,
+        "method.ema_decay": 0.9,
+        "training.steps": 8,
+        "training.checkpoint_every": 3,
+        "training.validate_every": 4,
+        "logging.log_every": 2,
+        "logging.panel_every": 4,
+        "logging.panel_samples": 2,
+    }
+    given = {override.partition("=")[0] for override in overrides}
+    options = {key: value for key, value in base.items() if key not in given}
+    return load_config(None, list(overrides), options=options)
+
+
+@pytest.fixture(scope="module")
+def run(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(small_config(folders), tmp_path_factory.mktemp("runs") / "run")
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_bundle(run).state
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = weights_of(first), weights_of(second)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_run_folder_holds_all_that_was_promised(run: Path) -> None:
+    for name in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+        assert (run / name).is_file(), name
+    assert sorted(p.name for p in (run / "samples").iterdir()) == [
+        "step_000004.png",
+        "step_000008.png",
+    ]
+    names = sorted(p.name for p in (run / "model").iterdir())
+    assert names == ["generators.safetensors", "model.yaml"]
+    assert not list(run.rglob("*.part"))
+
+
+def test_saved_config_is_accepted_back(run: Path, folders: PhantomFolders) -> None:
+    assert load_config(run / "config.yaml") == small_config(folders)
+
+
+def test_metrics_have_every_loss_and_the_validation(run: Path) -> None:
+    rows = rows_of(run)
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    losses = {name for name in rows[0] if name.startswith("loss/")}
+    wanted = {
+        f"loss/{name}"
+        for name in (
+            "adversarial_scan_to_style",
+            "adversarial_style_to_scan",
+            "cycle_scan",
+            "cycle_style",
+            "identity_scan",
+            "identity_style",
+            "perceptual_scan_to_style",
+            "perceptual_reconstruction_style",
+            "style_style_to_scan",
+            "discriminator_scan",
+            "discriminator_style",
+            "generator",
+        )
+    }
+    assert wanted <= losses
+    assert all(float(row[name]) >= 0 for row in rows for name in losses)
+    assert rows[1]["validation/cycle_error_scan"]
+    assert not rows[0]["validation/cycle_error_scan"]
+
+
+def test_learning_rate_is_constant_then_falls(run: Path) -> None:
+    rates = [float(row["learning_rate/generator"]) for row in rows_of(run)]
+    assert rates[0] == pytest.approx(2e-4)
+    assert rates[1] == pytest.approx(2e-4)
+    assert rates[2] > rates[3] > 0
+
+
+def test_panels_show_two_rows_of_eight_pictures(run: Path) -> None:
+    panel = np.asarray(Image.open(run / "samples" / "step_000008.png"))
+    assert panel.std() > 10
+    assert panel.shape[1] > 3 * panel.shape[0]
+
+
+def test_checkpoint_loads_without_pickled_code(run: Path) -> None:
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["step"] == 8
+    assert not any("vgg" in name for name in state["networks"])
+
+
+def test_model_is_the_moving_average_not_the_last_weights(run: Path) -> None:
+    state = load_checkpoint(run / "checkpoints" / "last.ckpt")
+    name = next(iter(state["networks"]["scan_to_style"]))
+    model = weights_of(run)[f"scan_to_style.{name}"]
+    assert torch.equal(model, state["ema"]["generators"]["scan_to_style"][name])
+    assert not torch.equal(model, state["networks"]["scan_to_style"][name])
+
+
+def test_model_translates_a_volume_on_its_own_grid(run: Path, folders: PhantomFolders) -> None:
+    scan = next(folders.scans.iterdir())
+    translation = Translator.load(run)(scan)
+    volume = read_volume(scan)
+    assert translation.array.shape == volume.array.shape
+    assert np.array_equal(translation.geometry.affine, volume.geometry.affine)
+    assert np.isfinite(translation.array).all()
+
+
+def test_same_seed_gives_the_same_model(run: Path, folders: PhantomFolders, tmp_path: Path) -> None:
+    assert_same_weights(run, train(small_config(folders), tmp_path / "again"))
+
+
+def test_another_seed_gives_another_model(
+    run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    other = train(small_config(folders, "training.seed=1"), tmp_path / "other")
+    ours, theirs = weights_of(run), weights_of(other)
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_loader_workers_do_not_change_the_model(
+    run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    assert_same_weights(run, train(small_config(folders, "data.workers=2"), tmp_path / "workers"))
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_at", [4, 7])
+def test_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
+    run: Path,
+    folders: PhantomFolders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_at: int,
+) -> None:
+    from medstyle_gan.methods import CycleGAN
+
+    step = CycleGAN.training_step
+
+    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
+        if self.step == killed_at:
+            raise _Stop
+        step(self, batch, index)
+
+    out = tmp_path / "run"
+    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
+    with pytest.raises(_Stop):
+        train(small_config(folders), out)
+    monkeypatch.undo()
+    torch.rand(10)  # another state of the global generator, as after a restart
+    train(small_config(folders), out, resume=True)
+    assert_same_weights(run, out)
+    for ours, theirs in zip(rows_of(run), rows_of(out), strict=True):
+        clocks = ("samples_per_second", "data_wait_share", "peak_memory_mib")
+        assert {k: v for k, v in ours.items() if k not in clocks} == {
+            k: v for k, v in theirs.items() if k not in clocks
+        }
+
+
+def test_resume_of_a_finished_run_changes_nothing(
+    run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    out = train(small_config(folders), tmp_path / "done")
+    train(small_config(folders), out, resume=True)
+    assert_same_weights(run, out)
+
+
+def test_resume_refuses_changed_fields_and_names_them(run: Path, folders: PhantomFolders) -> None:
+    with pytest.raises(UserError, match=r"generator\.ngf: was 4, now 8") as caught:
+        train(small_config(folders, "generator.ngf=8", "logging.log_every=3"), run, resume=True)
+    assert "log_every" not in str(caught.value)
+
+
+def test_resume_without_a_run_says_so(folders: PhantomFolders, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run there"):
+        train(small_config(folders), tmp_path, resume=True)
+
+
+def test_damaged_checkpoint_is_refused(folders: PhantomFolders, tmp_path: Path) -> None:
+    out = train(small_config(folders, "training.steps=2"), tmp_path / "run")
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        train(small_config(folders, "training.steps=2"), out, resume=True)
+
+
+def test_folder_in_use_is_not_touched(folders: PhantomFolders, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        train(small_config(folders), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_pairs_give_paired_validation(folders: PhantomFolders, tmp_path: Path) -> None:
+    settings = small_config(
+        folders, f"data.pairs.folder={folders.pairs}", "training.steps=2", "training.seed=3"
+    )
+    (row,) = rows_of(train(settings, tmp_path / "run"))
+    assert 0 < float(row["validation/psnr"]) < 60
+    assert -1 <= float(row["validation/ssim"]) <= 1
+    assert 0 < float(row["validation/mae"]) < 2
+
+
+def test_switched_off_vgg_needs_no_weights(folders: PhantomFolders, tmp_path: Path) -> None:
+    off = ("loss.perceptual.weight=0", "loss.perceptual.reconstruction_weight=0")
+    settings = small_config(
+        folders, *off, "loss.style.weight=0", "vgg.weights=/nowhere.pth", "training.steps=2"
+    )
+    assert not any("perceptual" in name for name in rows_of(train(settings, tmp_path / "run"))[0])
+
+
+def test_reconstruction_gets_better(folders: PhantomFolders, tmp_path: Path) -> None:
+    settings = small_config(
+        folders,
+        "training.steps=60",
+        "logging.log_every=10",
+        "training.validate_every=60",
+        "loss.perceptual.weight=0",
+        "loss.perceptual.reconstruction_weight=0",
+        "loss.style.weight=0",
+        "generator.ngf=8",
+    )
+    rows = rows_of(train(settings, tmp_path / "run"))
+    assert float(rows[-1]["loss/cycle_scan"]) < 0.7 * float(rows[0]["loss/cycle_scan"])
+    assert float(rows[-1]["loss/identity_style"]) < 0.7 * float(rows[0]["loss/identity_style"])
+
+
+def test_one_line_says_what_was_found_and_what_will_be_done(
+    folders: PhantomFolders, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    train(small_config(folders, "training.steps=1"), tmp_path / "run", announce=lines.append)
+    (line,) = lines
+    assert "2 scans of 2 subjects" in line
+    assert "cyclegan" in line
+    assert "step 1" in line
+
+
+def test_ctrl_c_writes_a_checkpoint_exits_130_and_the_run_goes_on(
+    folders: PhantomFolders, tmp_path: Path
+) -> None:
+    settings = small_config(folders, "training.steps=100000")
+    config = tmp_path / "config.yaml"
+    from medstyle_gan.config import dump_config
+
+    config.write_text(dump_config(settings))
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "medstyle_gan", "train", "--config", str(config)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "-o", str(out)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 240
+    while not (out / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    step = load_checkpoint(out / "checkpoints" / "last.ckpt")["step"]
+    assert step >= 3
+    assert not (out / "model").exists()

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import lightning as L
+import pytest
+
+from medstyle_gan.training.progress import TrainingProgress, format_seconds
+from tests.training.dummy_method import DummyMethod, fit
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class TickingClock:
+    """Ten seconds pass at each step."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Tick(L.Callback):
+    def __init__(self, clock: TickingClock) -> None:
+        self.clock = clock
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.clock.now += 10.0
+
+
+def plain_lines(method: DummyMethod, steps: int, **options: Any) -> list[str]:
+    stream, clock = io.StringIO(), TickingClock()
+    progress = TrainingProgress(steps, stream, clock=clock, **options)
+    fit(method, steps, [Tick(clock), progress])
+    return stream.getvalue().splitlines()
+
+
+def test_terminal_gets_one_line_with_losses_rate_and_time_left() -> None:
+    stream = Terminal()
+    fit(DummyMethod(), 20, [TrainingProgress(20, stream, redraw_every=0.0)])
+    text = stream.getvalue()
+
+    assert text.count("\n") == 1  # the end: everything before is the same line drawn again
+    last = text.rstrip("\n").split("\r")[-1]
+    assert "step 20/20" in last
+    assert "generator 200.000  discriminator 40.000  cycle 20.000" in last
+    assert re.search(r"[\d.]+ steps/s, [\d:]+ left", last)
+
+
+def test_terminal_is_redrawn_only_when_it_is_time() -> None:
+    stream = Terminal()
+    fit(DummyMethod(), 50, [TrainingProgress(50, stream, redraw_every=1e9)])
+
+    assert "step 50/50" in stream.getvalue()
+    assert stream.getvalue().count("\r") < 10
+
+
+def test_no_terminal_gets_a_line_each_half_minute_and_the_last_state() -> None:
+    lines = plain_lines(DummyMethod(), 8)
+
+    assert [line.split("  ")[0] for line in lines] == ["step 3/8", "step 6/8", "step 8/8"]
+    # Means since the line before: steps 4…6, at a step each 10 s.
+    assert lines[1] == (
+        "step 6/8  generator 50.000  discriminator 10.000  cycle 5.000  0.10 steps/s, 20 s left"
+    )
+
+
+def test_resumed_training_begins_where_it_is_and_rates_only_its_own_steps() -> None:
+    lines = plain_lines(DummyMethod(start_step=100), 106)
+
+    assert lines[0].startswith("step 103/106")
+    assert "0.10 steps/s" in lines[0]
+
+    stream = Terminal()
+    fit(DummyMethod(start_step=100), 106, [TrainingProgress(106, stream)])
+    assert "step 100/106" in stream.getvalue()
+
+
+def test_lightnings_own_bar_is_replaced(capfd: pytest.CaptureFixture[str]) -> None:
+    fit(DummyMethod(), 3, [TrainingProgress(3, io.StringIO())])
+
+    assert "Epoch" not in "".join(capfd.readouterr())
+
+
+def test_failure_ends_the_line_so_that_its_message_stands_alone() -> None:
+    stream = Terminal()
+    with pytest.raises(RuntimeError, match="failed"):
+        fit(DummyMethod(fail_at=5), 10, [TrainingProgress(10, stream)])
+
+    assert stream.getvalue().endswith("\n")
+
+
+def test_disabled_progress_is_silent() -> None:
+    stream = Terminal()
+    progress = TrainingProgress(4, stream)
+    progress.disable()
+    fit(DummyMethod(), 4, [progress])
+
+    assert stream.getvalue() == ""
+
+
+def test_message_does_not_tear_the_bar() -> None:
+    stream = Terminal()
+    progress = TrainingProgress(4, stream, redraw_every=0.0)
+
+    class Say(L.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            progress.print("a best model")
+
+    fit(DummyMethod(), 4, [progress, Say()])
+
+    assert stream.getvalue().count("a best model\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations_are_told_in_words(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
