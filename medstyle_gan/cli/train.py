@@ -43,12 +43,14 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.out:
         raise UserError("no run folder given; say where with -o RUN")
+    from lightning.pytorch.utilities import rank_zero_only
+
     from medstyle_gan.training import train
 
     folder = train(config, args.out, args.resume, lambda line: print(line, file=sys.stderr))
-    print(
-        f"model: {folder / 'model'}  (translate with: medstyle translate {folder} SCAN... -o OUT)"
-    )
+    if rank_zero_only.rank == 0:  # one of several processes speaks
+        print(f"model: {folder / 'model'}")
+        print(f"translate with: medstyle translate {folder} SCAN... -o OUT")
     return 0
 
 

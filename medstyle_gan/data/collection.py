@@ -88,7 +88,7 @@ def _expand(spec: str, pattern: re.Pattern[str]) -> list[Item]:
         files = _walk(path)
         if not files:
             raise UserError(
-                f"{spec}: no volume or picture in this folder; looked for "
+                f"{spec}: no volume or picture in this folder; give one that holds "
                 f"{', '.join((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES))}"
             )
         return [Item(file, _subject(file, path, pattern)) for file in files]
@@ -110,7 +110,7 @@ def _expand(spec: str, pattern: re.Pattern[str]) -> list[Item]:
             raise UserError(f"{spec}: the glob matches no volume or picture{other}")
         root = _fixed_part(path)
         return [Item(file, _subject(file, root, pattern)) for file in files]
-    raise UserError(f"{spec}: no such file or folder")
+    raise UserError(f"{spec}: no such file or folder; check the path")
 
 
 def _from_list(path: Path, pattern: re.Pattern[str]) -> list[Item]:

@@ -23,7 +23,7 @@ def without_pairs(collection: Collection, config: DataConfig) -> Collection:
         return collection
     folder = Path(config.pairs.folder).expanduser()
     if not folder.is_dir():
-        raise UserError(f"data.pairs.folder {folder}: no such folder")
+        raise UserError(f"data.pairs.folder {folder}: no such folder; check the path")
     pattern = re.compile(config.subject_pattern)
     scored = set()
     for pair in folder.iterdir():

@@ -15,7 +15,7 @@ from medstyle_gan.config.schema import DataConfig
 from medstyle_gan.data.preprocessing import Prepared, from_slices, prepare_volume, to_slices
 from medstyle_gan.data.resampling import ras_grid, resample, working_grid
 from medstyle_gan.errors import UserError
-from medstyle_gan.evaluation.pairs import Pair
+from medstyle_gan.evaluation.pairs import Pair, empty_mask, refuse_colour
 from medstyle_gan.evaluation.references import Reference
 from medstyle_gan.inference import Translator
 from medstyle_gan.volumes import Volume, read_volume
@@ -76,11 +76,7 @@ def compare_pairs(
     Raises:
         UserError: A file is unusable, a mask is empty or the style is in colour.
     """
-    if translator.channels["style"] != 1:
-        raise UserError(
-            "pairs cannot be scored for a style in colour: a translation has no truth there; "
-            "leave data.pairs.folder (--pairs) out"
-        )
+    refuse_colour(translator.channels["style"])
     for pair in pairs:
         scan, truth = read_volume(pair.scan), read_volume(pair.style)
         mask = read_volume(pair.mask, allow_constant=True) if pair.mask else None
@@ -89,7 +85,7 @@ def compare_pairs(
             prepared = prepare_volume(scan, data, "scan")
             inside = prepared.foreground if mask is None else _prepare_mask(mask, data)
             if not inside.any():
-                raise UserError(f"{pair.mask}: the mask is empty; mark the voxels that count")
+                raise UserError(empty_mask(pair.mask))
             unit = prepared.array[0]
             translate = _translate_slices if grid == "network" else _translate_volume
             candidates = {TRANSLATION: translate(translator, scan, prepared)}

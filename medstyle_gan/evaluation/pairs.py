@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medstyle_gan.config.schema import PairsConfig
 from medstyle_gan.errors import UserError
-from medstyle_gan.volumes import VOLUME_SUFFIXES, Geometry, read_header
+from medstyle_gan.volumes import VOLUME_SUFFIXES, Geometry, read_header, read_volume
 
 # Rounding in headers moves corners by micrometres; a real shift is never this small.
 _TOLERANCE = 0.01  # mm
@@ -43,7 +44,7 @@ def find_pairs(config: PairsConfig) -> list[Pair]:
     """
     if config.folder is None:
         raise UserError("no pairs are given; set data.pairs.folder (--pairs DIR)")
-    root = Path(config.folder)
+    root = Path(config.folder).expanduser()
     if not root.is_dir():
         raise UserError(f"data.pairs.folder {root} is not a folder; give one that exists")
     subfolders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -56,6 +57,54 @@ def find_pairs(config: PairsConfig) -> list[Pair]:
             f"{_listing(root, subfolders)}; other names are mapped by data.pairs.names"
         )
     return pairs
+
+
+def refuse_unscorable(pairs: Sequence[Pair], style_channels: int) -> None:
+    """Reads every file of the pairs, so that a training does not stop for one of them later.
+
+    Args:
+        pairs: What will be scored on.
+        style_channels: Of the translations.
+
+    Raises:
+        UserError: A file is unusable, a mask is empty or the style is in colour.
+    """
+    refuse_colour(style_channels)
+    for pair in pairs:
+        read_volume(pair.scan)
+        read_volume(pair.style)
+        if pair.mask and not (read_volume(pair.mask, allow_constant=True).array > 0).any():
+            raise UserError(empty_mask(pair.mask))
+
+
+def refuse_colour(style_channels: int) -> None:
+    """Refuses to score translations in colour.
+
+    Raises:
+        UserError: They are.
+    """
+    if style_channels != 1:
+        raise UserError(
+            "pairs cannot be scored for a style in colour: a translation has no truth there; "
+            "leave data.pairs.folder (--pairs) out"
+        )
+
+
+def empty_mask(path: Path | None) -> str:
+    """What to say of a mask without a voxel that counts."""
+    return f"{path}: the mask is empty; mark the voxels that count"
+
+
+def describe_missing_masks(pairs: Sequence[Pair]) -> str | None:
+    """One line on the pairs that are scored in a mask of our own making, None if there is none."""
+    without = [pair.subject for pair in pairs if pair.mask is None]
+    if not without:
+        return None
+    some = ", ".join(without[:6]) + (", ..." if len(without) > 6 else "")
+    return (
+        f"{len(without)} of {len(pairs)} pairs have no mask ({some}): they are scored in the "
+        "foreground found in their scan"
+    )
 
 
 def _pair(folder: Path, config: PairsConfig) -> Pair | None:

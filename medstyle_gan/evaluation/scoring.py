@@ -18,7 +18,6 @@ from medstyle_gan.config import Config
 from medstyle_gan.evaluation.comparison import (
     TRANSLATION,
     Comparison,
-    GridName,
     compare_pairs,
 )
 from medstyle_gan.evaluation.fidelity import fidelity, rank_correlation
@@ -35,7 +34,7 @@ class ScoreRow:
 
     Attributes:
         subject: The pair's name, or `mean`.
-        grid: See `Comparison`.
+        grid: See `Comparison`, or another grid's name.
         name: `translation` or a reference's name.
         psnr: dB.
         ssim: At most 1.
@@ -44,7 +43,7 @@ class ScoreRow:
     """
 
     subject: str
-    grid: GridName
+    grid: str
     name: str
     psnr: float
     ssim: float
@@ -99,7 +98,7 @@ def score_pairs(translator: Translator, pairs: Sequence[Pair], config: Config) -
 
 def mean_rows(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
     """Returns the mean over subjects for each grid and name, in order of appearance."""
-    groups: dict[tuple[GridName, str], list[ScoreRow]] = {}
+    groups: dict[tuple[str, str], list[ScoreRow]] = {}
     for row in rows:
         groups.setdefault((row.grid, row.name), []).append(row)
     return [

@@ -24,6 +24,7 @@ from torch import Tensor
 
 import medstyle_gan
 from medstyle_gan.config import Config
+from medstyle_gan.config.schema import DataConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.atomic import atomic_file
@@ -124,14 +125,15 @@ def model_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def without_local_paths(config: Config) -> Config:
-    """The same settings with every path of this machine dropped."""
-    data = config.data
+    """The same settings without this machine's paths, and without names of files or subjects."""
+    data, default = config.data, DataConfig()
     update: dict[str, Any] = {
         "data": data.model_copy(
             update={
                 "scans": None,
                 "style": None,
-                "pairs": data.pairs.model_copy(update={"folder": None}),
+                "pairs": default.pairs,
+                "subject_pattern": default.subject_pattern,
                 "cache": data.cache.model_copy(update={"folder": None}),
             }
         )
@@ -190,7 +192,10 @@ def find_bundle(model: str | Path) -> Path:
     """
     path = Path(model)
     if not path.exists():
-        raise UserError(f"{path}: no such model folder")
+        raise UserError(
+            f"{path}: no such model folder; give a run folder of medstyle train or an exported "
+            "bundle"
+        )
     if not path.is_dir():
         raise UserError(
             f"{path}: a model is a folder: give the run folder that medstyle train wrote"

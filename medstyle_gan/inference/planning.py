@@ -105,7 +105,7 @@ def _find_files(inputs: Iterable[Path], out: Path, kind: JobKind) -> Iterator[tu
             # A file that is named is never left out: an unusable one fails with its reason.
             yield path, Path(path.name)
         else:
-            raise UserError(f"{path}: no such file or folder")
+            raise UserError(f"{path}: no such file or folder; check the path")
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:

@@ -54,7 +54,13 @@ def save_checkpoint(
         "best": best,
     }
     with atomic_file(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # Closing its archive, torch stumbles over what the disk refused and hides it.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.datamodule import UnpairedDataModule
@@ -28,7 +29,7 @@ from medstyle_gan.training.regularizer import make_regularizer
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.validation import Validation, make_validation
-from medstyle_gan.training.wandb_logger import make_wandb_logger
+from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 Announce = Callable[[str], None]
@@ -57,7 +58,11 @@ def train(
     run = RunFolder(Path(out))
     state = _checkpoint_of(run, config) if resume else None
     data = UnpairedDataModule(config)
-    if not resume:
+    # Of several processes the first one makes the folder, writes and speaks.
+    first = rank_zero_only.rank == 0
+    if not first:
+        announce = None
+    if not resume and first:
         run.refuse_used()
     data.prepare_data()
     data.setup("fit")
@@ -74,36 +79,43 @@ def train(
     if state is not None:
         restore_networks(method, state)
         data.start_step = method.step
-    logger = make_wandb_logger(config, run.path)
-    if resume:
-        run.write_config(config)
-    else:
-        run.create(config)
-    if announce is not None:
-        announce(_summary(config, data, device, precision, method.step))
-
     validation = make_validation(config, data)
     if validation is not None and state is not None and state["best"] is not None:
         validation.load_state_dict(state["best"])
+    logger = make_wandb_logger(config, run.path)
+    if first and resume:
+        run.write_config(config)
+    elif first:
+        run.create(config)
+    if announce is not None:
+        announce(_summary(config, data, device, precision, method.step))
+        if validation is not None and validation.notice is not None:
+            announce(validation.notice)
     with Interruption() as interruption:
         if method.step < config.training.steps:
             callbacks = _callbacks(
                 config, run, data, validation, interruption, state, announce is not None
             )
-            trainer = _trainer(config, precision, callbacks, logger)
-            trainer.fit(method, datamodule=data)
+            if logger is not None and announce is not None:
+                callbacks.insert(0, WandbAnnouncement(logger, announce))
+            with warnings.catch_warnings():
+                # Lightning's own remarks on hardware and loaders are not for our users.
+                warnings.filterwarnings("ignore", module="lightning.*")
+                trainer = _trainer(config, precision, callbacks, logger)
+                trainer.fit(method, datamodule=data)
         if interruption.requested and method.step < config.training.steps:
             raise KeyboardInterrupt
-    save_bundle(
-        Bundle(
-            config=config,
-            state=_generator_weights(method),
-            steps=method.step,
-            fingerprint=data.fingerprint(),
-            **describe_collections(data.scan, data.style),
-        ),
-        run.model,
-    )
+    if first:
+        save_bundle(
+            Bundle(
+                config=config,
+                state=_generator_weights(method),
+                steps=method.step,
+                fingerprint=data.fingerprint(),
+                **describe_collections(data.scan, data.style),
+            ),
+            run.model,
+        )
     return run.path
 
 
@@ -172,9 +184,7 @@ def _callbacks(
 def _trainer(
     config: Config, precision: Precision, callbacks: list[L.Callback], logger: Any
 ) -> L.Trainer:
-    # Lightning's own remarks on hardware and loaders are not for our users.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")
     several = config.training.devices > 1
     return L.Trainer(
         accelerator=config.training.accelerator,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,27 @@ class MetricsTable:
             self._rewrite()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a row, or values to the row of that step; on return the file holds it."""
+        """Add a row, or values to the row of that step; on return the file holds it.
+
+        Raises:
+            UserError: when the disk refuses it; the rows before stay whole.
+        """
         row = {"step": str(step)} | {name: f"{value:.7g}" for name, value in values.items()}
         new_row = step not in self._rows
         self._rows.setdefault(step, {}).update(row)
         if new_row and row.keys() <= set(self._columns) and self.path.exists():
+            self._append(self._format([self._rows[step]]))
+        else:
+            self._rewrite()
+
+    def _append(self, line: str) -> None:
+        size = self.path.stat().st_size
+        try:
             # In one call, so that a reader never sees half a row.
             with self.path.open("a", newline="") as file:
-                file.write(self._format([self._rows[step]]))
-        else:
+                file.write(line)
+        except OSError:  # a full disk: take back the half row; rewriting tells what is wrong
+            os.truncate(self.path, size)
             self._rewrite()
 
     def _rewrite(self) -> None:

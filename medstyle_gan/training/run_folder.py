@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medstyle_gan.config import Config, dump_config, load_config
 from medstyle_gan.errors import UserError
-from medstyle_gan.volumes import atomic_file
+from medstyle_gan.volumes import atomic_file, ensure_writable_folder
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,16 @@ class RunFolder:
         return self.path / "model"
 
     def refuse_used(self) -> None:
-        """Check that a new run may be made here.
+        """Check that a new run may and can be made here, without making anything.
 
         Raises:
-            UserError: when something stands there already.
+            UserError: when something stands there already, or it can't be written.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             hint = " or go on with --resume" if self.config.exists() else ""
             raise UserError(f"{self.path}: exists and is not empty; choose another -o{hint}")
+        path = self.path.absolute()
+        ensure_writable_folder(next(p for p in (path, *path.parents) if p.exists()))
 
     def create(self, config: Config) -> None:
         """Make the folder of a new run.

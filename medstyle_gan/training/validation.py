@@ -15,7 +15,7 @@ from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.evaluation import find_pairs, score_pairs, sliced_wasserstein_distance
-from medstyle_gan.evaluation.pairs import Pair
+from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.methods.cyclegan import INTO, OTHER
@@ -36,6 +36,7 @@ class Validation(L.Callback, ABC):
     Attributes:
         best_step: step of the best score so far; None before the first.
         best_score: that score; larger is better.
+        notice: a line that the user should see before the training; None if there is none.
     """
 
     def __init__(self, every: int, steps: int) -> None:
@@ -45,6 +46,7 @@ class Validation(L.Callback, ABC):
         self._throughput: Throughput | None = None
         self.best_step: int | None = None
         self.best_score = float("-inf")
+        self.notice: str | None = None
 
     def attach(self, metrics: MetricsCSV, throughput: Throughput) -> None:
         """Tell it where figures go and what clocks the training."""
@@ -109,6 +111,7 @@ class PairedValidation(Validation):
         self._config = config
         self._pairs = pairs
         self._facts = facts
+        self.notice = describe_missing_masks(pairs)
 
     def figures(self, method: CycleGAN) -> dict[str, float]:
         """Means over the pairs."""
@@ -166,10 +169,15 @@ class UnpairedValidation(Validation):
 
 
 def make_validation(config: Config, data: UnpairedDataModule) -> Validation | None:
-    """The validation that the data allows; None without pairs and without held-out subjects."""
+    """The validation that the data allows; None without pairs and without held-out subjects.
+
+    Raises:
+        UserError: the pairs cannot be scored on.
+    """
     if config.data.pairs.folder:
-        facts = describe_collections(data.scan, data.style)
-        return PairedValidation(config, find_pairs(config.data.pairs), facts)
+        pairs = find_pairs(config.data.pairs)
+        refuse_unscorable(pairs, data.style.channels)
+        return PairedValidation(config, pairs, describe_collections(data.scan, data.style))
     if data.validation_scan is None or data.validation_style is None:
         return None
     return UnpairedValidation(

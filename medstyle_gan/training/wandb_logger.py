@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
@@ -113,7 +115,7 @@ class PrivateWandbLogger(WandbLogger):
         if self._mode == "online":
             return f"W&B: {self.experiment.url}"
         # `wandb sync` would send the path of its own program.
-        folder = Path(self.experiment.dir).parent
+        folder = shlex.quote(str(Path(self.experiment.dir).parent))
         return f"W&B: offline; send it with `WANDB_PROGRAM=medstyle wandb sync {folder}`"
 
     def _begin(self) -> Run:
@@ -140,6 +142,24 @@ class PrivateWandbLogger(WandbLogger):
         run.define_metric("step")
         run.define_metric("*", step_metric="step", step_sync=True)
         return run
+
+
+class WandbAnnouncement(L.Callback):
+    """Says where the W&B run is once the training is under way, and with it the run.
+
+    Args:
+        logger: The run's.
+        announce: Takes the line.
+    """
+
+    def __init__(self, logger: PrivateWandbLogger, announce: Callable[[str], None]) -> None:
+        self._logger = logger
+        self._announce = announce
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say it."""
+        if trainer.is_global_zero:
+            self._announce(self._logger.describe())
 
 
 def _require_login() -> None:

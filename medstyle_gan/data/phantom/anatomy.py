@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -67,7 +66,6 @@ def make_anatomy(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
-    lesions: bool,
 ) -> Anatomy:
     """Makes one subject's head on a grid whose axes point right, anterior and superior.
 
@@ -75,19 +73,12 @@ def make_anatomy(
         rng: Source of all random choices.
         shape: Voxels, (X, Y, Z).
         spacing: Voxel size (mm). The field of view is about 200 mm in plane for a whole head.
-        lesions: Adds bright-in-T2 lesions to the white matter.
 
     Returns:
-        The subject's anatomy.
+        The subject's anatomy, without lesions.
     """
     points = _positions(rng, shape, spacing)
     points = points + 3.0 * _fields(rng, 3, shape, spacing, 45.0)
-    edge = 0.5 * float(np.mean(sorted(spacing)[:2]))  # half a pixel: the partial volume
-
-    def soft(depth: Field) -> Field:
-        """The share of a voxel inside a surface, from the depth below it (mm)."""
-        return np.clip(0.5 + depth / (2 * edge), 0, 1)
-
     radii = np.array([72, 90, 84]) * rng.normal(1, 0.03, 3)
     depth = _depth_in_ellipsoid(points, (0, 0, 0), radii)
     thickness = smooth_field(rng, shape, spacing, 40.0)
@@ -114,11 +105,9 @@ def make_anatomy(
     fractions = np.zeros((len(Tissue), *shape), np.float32)
     fractions[Tissue.AIR] = 1
     for tissue, below in layers:  # each layer covers what lies under it
-        share = soft(below)
+        share = _share_inside(below, spacing)
         fractions *= 1 - share
         fractions[tissue] += share
-    if lesions:
-        _add_lesions(rng, fractions, points, soft)
     return Anatomy(fractions, smooth_field(rng, shape, spacing, 4.0), points, spacing)
 
 
@@ -203,16 +192,21 @@ def _depth_below_folds(
     return np.minimum.reduce([brain, sulci - rng.uniform(0.8, 1.3), cleft - 1.0])
 
 
-def _add_lesions(
-    rng: np.random.Generator, fractions: Field, points: Field, soft: Callable[[Field], Field]
-) -> None:
-    """Replaces white matter by 4 to 9 lesions of 3 to 8 mm radius, in place."""
+def _share_inside(depth: Field, spacing: tuple[float, float, float]) -> Field:
+    """Returns the share of each voxel inside a surface, from the depth below it (mm)."""
+    pixel = float(np.mean(sorted(spacing)[:2]))
+    return np.clip(0.5 + depth / pixel, 0, 1)
+
+
+def with_lesions(rng: np.random.Generator, anatomy: Anatomy) -> Anatomy:
+    """Returns the same head with 4 to 9 lesions of 3 to 8 mm radius in its white matter."""
+    fractions = anatomy.fractions.copy()
     white = np.flatnonzero(fractions[Tissue.WHITE_MATTER] > 0.95)
-    if not white.size:
-        return
-    for index in rng.choice(white, rng.integers(4, 10)):
-        center = tuple(float(p.flat[index]) for p in points)
-        depth = _depth_in_ellipsoid(points, center, rng.uniform(3, 8, 3))
-        share = soft(depth) * fractions[Tissue.WHITE_MATTER]
+    for index in rng.choice(white, rng.integers(4, 10)) if white.size else ():
+        center = tuple(float(axis.flat[index]) for axis in anatomy.points)
+        depth = _depth_in_ellipsoid(anatomy.points, center, rng.uniform(3, 8, 3))
+        inside = _share_inside(depth, anatomy.spacing)
+        share = inside * fractions[Tissue.WHITE_MATTER]
         fractions[Tissue.WHITE_MATTER] -= share
         fractions[Tissue.LESION] += share
+    return replace(anatomy, fractions=fractions)

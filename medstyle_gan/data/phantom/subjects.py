@@ -15,7 +15,12 @@ from medstyle_gan.data.phantom.acquisition import (
     acquire_scan,
     acquire_style,
 )
-from medstyle_gan.data.phantom.anatomy import Tissue, make_anatomy, rotation_matrix
+from medstyle_gan.data.phantom.anatomy import (
+    Tissue,
+    make_anatomy,
+    rotation_matrix,
+    with_lesions,
+)
 from medstyle_gan.data.phantom.fields import Field
 
 Voxel = TypeVar("Voxel", bound=np.generic)
@@ -62,7 +67,7 @@ def make_phantom(
         seed: The subject.
         shape: Voxels across, front to back and along the head. In plane a slice shows the
             whole head; slices are 3 mm thick, or thinner where more than 48 are asked for.
-        lesions: Adds white-matter lesions.
+        lesions: Adds white-matter lesions; all else stays the same.
         kind: `mr_t1_to_t2` (the contrast map is not monotone), `cbct_to_ct` (HU, cupping,
             streaks, noise) or `mr_scanner` (same contrast order; another gain, bias, sharpness).
 
@@ -77,13 +82,19 @@ def make_phantom(
         raise ValueError(f"unknown phantom kind {kind!r}: choose one of {', '.join(PHANTOM_KINDS)}")
     if min(shape) < 8:
         raise ValueError(f"phantom shape {shape} is too small: at least 8 voxels along each axis")
-    rng = np.random.Generator(np.random.Philox(seed))
-    in_plane = _FIELD_OF_VIEW * rng.uniform(0.97, 1.05) / min(shape[:2])
+    # A stream for each purpose: a subject with and without lesions is otherwise the same.
+    grid_rng, head_rng, lesion_rng, scan_rng, style_rng = (
+        np.random.Generator(np.random.Philox(stream))
+        for stream in np.random.SeedSequence(seed).spawn(5)
+    )
+    in_plane = _FIELD_OF_VIEW * grid_rng.uniform(0.97, 1.05) / min(shape[:2])
     spacing = (in_plane, in_plane, min(3.0, 144.0 / shape[2]))
-    anatomy = make_anatomy(rng, shape, spacing, lesions)
-    scan = acquire_scan(rng, anatomy, kind)
-    style = acquire_style(rng, anatomy, kind)
-    orientation = rng.choice(_ORIENTATIONS)
+    anatomy = make_anatomy(head_rng, shape, spacing)
+    if lesions:
+        anatomy = with_lesions(lesion_rng, anatomy)
+    scan = acquire_scan(scan_rng, anatomy, kind)
+    style = acquire_style(style_rng, anatomy, kind)
+    orientation = grid_rng.choice(_ORIENTATIONS)
     turn = nib.orientations.ornt_transform(
         nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(orientation)
     )
@@ -91,9 +102,9 @@ def make_phantom(
     def turned(array: NDArray[Voxel]) -> NDArray[Voxel]:
         return np.ascontiguousarray(nib.orientations.apply_orientation(array, turn))
 
-    affine = _oblique_affine(rng, shape, spacing) @ nib.orientations.inv_ornt_aff(turn, shape)
+    affine = _oblique_affine(grid_rng, shape, spacing) @ nib.orientations.inv_ornt_aff(turn, shape)
     # Few scanners store signed MR; HU are signed by nature.
-    dtype = np.dtype(np.int16 if kind == "cbct_to_ct" else rng.choice(["int16", "uint16"]))
+    dtype = np.dtype(np.int16 if kind == "cbct_to_ct" else grid_rng.choice(["int16", "uint16"]))
     return Phantom(
         scan=turned(np.rint(scan)),
         style=turned(np.rint(style)),

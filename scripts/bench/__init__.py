@@ -1,0 +1,1 @@
+"""The parts of scripts/bench_training.py: one file a part, and what they share."""

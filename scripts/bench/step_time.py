@@ -1,0 +1,210 @@
+"""Part `step`: the time of a training step, ours and the textbook's, with and without VGG-19."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from bench.ours import Ours
+from bench.settings import WITHOUT_DISCRIMINATORS, WITHOUT_VGG, bench_config, bench_device, cadence
+from bench.textbook import Batch, Textbook
+from medstyle_gan.networks.precision import resolve_precision
+
+TEXTBOOK, PLAIN, VGG, GENERATORS = "textbook", "ours, no VGG", "ours, VGG", "ours, G only"
+_BATCHES = 8
+# The first step of a block makes the optimisers' state and finds other contenders' data cached.
+_WARMUP = 1
+Rounds = dict[str, list[list[float]]]
+
+
+class Contender(Protocol):
+    """Something that can train on batches and tell the time of each step."""
+
+    name: str
+
+    def run(self, batches: Sequence[Batch], warmup: int) -> list[float]:
+        """The seconds of each step after the first `warmup`."""
+
+
+def measure_steps(
+    overrides: Sequence[str], quick: bool, rounds: int, periods: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Step times of all contenders, in turns so that the machine's moods hit all alike.
+
+    Args:
+        overrides: the user's `key.path=value`.
+        quick: sizes of a smoke test.
+        rounds: turns of each contender.
+        periods: whole cadence periods of the VGG terms in a turn.
+        say: takes a line of progress.
+
+    Returns:
+        What was measured, for the table and for JSON.
+    """
+    config = bench_config(overrides, quick)
+    batches = synthetic_batches(config.data.sample_size, config.training.batch_size)
+    contenders = make_contenders(overrides, quick, batches)
+    steps = cadence(config) * periods
+    times = interleave(contenders, batches, steps, rounds, say)
+    device = bench_device(config)
+    precision = resolve_precision(config.training.precision, device)
+    generator = config.generator.model_dump(mode="json")
+    return {
+        "generator": generator,
+        "discriminator": config.discriminator.model_dump(mode="json"),
+        "sample_size": list(config.data.sample_size),
+        "batch_size": config.training.batch_size,
+        "precision": precision,
+        "steps_each": steps * rounds,
+        "cadence": cadence(config),
+        "milliseconds": {name: summarize(blocks) for name, blocks in times.items()},
+        "ratios": ratios(times, 0.65 if precision == "bf16" else 1.0),
+        "shares": shares(times),
+    }
+
+
+def make_contenders(
+    overrides: Sequence[str], quick: bool, batches: Sequence[Batch]
+) -> list[Contender]:
+    """The textbook's loop and ours in three forms, all from the same initial networks."""
+
+    def ours(name: str, without: Sequence[str]) -> Ours:
+        return Ours(name, bench_config([*overrides, *without], quick), batches)
+
+    plain = ours(PLAIN, WITHOUT_VGG)
+    textbook = Textbook(plain.method, plain.config, bench_device(plain.config))
+    return [textbook, plain, ours(VGG, ()), ours(GENERATORS, WITHOUT_DISCRIMINATORS)]
+
+
+def synthetic_batches(size: tuple[int, int], batch_size: int) -> list[Batch]:
+    """Smooth seeded images in [-1, 1], `(batch_size, 1, *size)` for each domain."""
+    rng = torch.Generator().manual_seed(0)
+
+    def images() -> torch.Tensor:
+        coarse = torch.rand(batch_size, 1, 8, 8, generator=rng)
+        return F.interpolate(coarse, size, mode="bicubic").clamp(0, 1) * 2 - 1
+
+    return [{"scan": images(), "style": images()} for _ in range(_BATCHES)]
+
+
+def interleave(
+    contenders: Sequence[Contender],
+    batches: Sequence[Batch],
+    steps: int,
+    rounds: int,
+    say: Callable[[str], None],
+) -> Rounds:
+    """Seconds of each counted step: contender → round → steps.
+
+    A first round, and the first step of each turn, are not counted. Who begins a round
+    changes from round to round.
+    """
+    times: Rounds = {contender.name: [] for contender in contenders}
+    feed = [batches[i % len(batches)] for i in range(steps + _WARMUP)]
+    for turn in range(rounds + 1):
+        say(f"step: round {turn} of {rounds}" + (" (warm-up)" if turn == 0 else ""))
+        first = turn % len(contenders)
+        for contender in (*contenders[first:], *contenders[:first]):
+            seconds = contender.run(feed, _WARMUP)
+            if turn:
+                times[contender.name].append(seconds)
+    return times
+
+
+def summarize(blocks: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Median, mean and smallest time of a step (ms)."""
+    seconds = [s for block in blocks for s in block]
+    figures = {
+        "median": statistics.median(seconds),
+        "mean": statistics.fmean(seconds),
+        "smallest": min(seconds),
+    }
+    return {name: round(1e3 * value, 2) for name, value in figures.items()}
+
+
+def ratios(times: Rounds, target: float) -> list[dict[str, Any]]:
+    """Ours against the textbook by medians; with VGG against without by means.
+
+    The lazy VGG steps are a minority that a median would hide: each block holds whole cadence
+    periods, so its mean is what a long training pays.
+
+    Args:
+        times: what `interleave` gave.
+        target: largest wanted ratio of ours to the textbook.
+    """
+    median, mean = statistics.median, statistics.fmean
+    return [
+        _ratio("ours / textbook, medians", times[PLAIN], times[TEXTBOOK], median, target),
+        _ratio("VGG / no VGG, means", times[VGG], times[PLAIN], mean, 1.3),
+    ]
+
+
+def _ratio(
+    name: str,
+    numerator: Sequence[Sequence[float]],
+    denominator: Sequence[Sequence[float]],
+    middle: Callable[[Sequence[float]], float],
+    target: float,
+) -> dict[str, Any]:
+    by_round = [middle(a) / middle(b) for a, b in zip(numerator, denominator, strict=True)]
+    value = middle([s for block in numerator for s in block]) / middle(
+        [s for block in denominator for s in block]
+    )
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "target": target,
+        "rounds": [round(min(by_round), 3), round(max(by_round), 3)],
+    }
+
+
+def shares(times: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+    """What generators, discriminators and VGG take of the mean step with VGG (0…1).
+
+    By difference: a step with a part left out tells what the part costs.
+    """
+    mean = {name: statistics.fmean(s for b in blocks for s in b) for name, blocks in times.items()}
+    parts = {
+        "generators": mean[GENERATORS],
+        "discriminators": mean[PLAIN] - mean[GENERATORS],
+        "vgg": mean[VGG] - mean[PLAIN],
+    }
+    return {name: round(seconds / mean[VGG], 3) for name, seconds in parts.items()}
+
+
+def step_lines(result: Mapping[str, Any]) -> list[str]:
+    """The result as lines to print."""
+    generator = result["generator"]
+    size = "x".join(map(str, result["sample_size"]))
+    shape = ", ".join(f"{key} {value}" for key, value in generator.items() if key != "name")
+    lines = [
+        f"step time ({generator['name']}: {shape}; {size}, batch {result['batch_size']}, ours in "
+        f"{result['precision']}; {result['steps_each']} steps each, VGG every "
+        f"{result['cadence']} steps)",
+        f"  {'ms':16}{'median':>10}{'mean':>10}{'smallest':>10}",
+    ]
+    for name, figures in result["milliseconds"].items():
+        row = "".join(f"{figures[key]:10.1f}" for key in ("median", "mean", "smallest"))
+        lines.append(f"  {name:16}{row}")
+    split = ", ".join(f"{name} {share:.0%}" for name, share in result["shares"].items())
+    return [*lines, f"  of a step with VGG: {split}"]
+
+
+def profile_step(overrides: Sequence[str], quick: bool) -> str:
+    """Torch's table of the ten operations that take most of one cadence period with VGG."""
+    config = bench_config(overrides, quick)
+    batches = synthetic_batches(config.data.sample_size, config.training.batch_size)
+    contender = Ours(VGG, config, batches)
+    feed = [batches[i % len(batches)] for i in range(cadence(config))]
+    contender.run(feed, 0)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if bench_device(config).type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        contender.run(feed, 0)
+    device = "cuda" if len(activities) > 1 else "cpu"
+    return profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=10)

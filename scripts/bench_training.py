@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Speed and memory of training: figures to compare within one run, on an otherwise idle machine.
+
+    scripts/bench_training.py --json bench.json
+    scripts/bench_training.py --parts step generator.ngf=64 data.sample_size=[256,256]
+
+Parts: `step` compares our training step with a textbook CycleGAN's and with VGG-19's terms on;
+`data` tells what a training waits for samples, and what a cold cache costs; `memory` compares the
+resident memory of a data loop over 8 and over 80 volumes. Any setting of a config can be given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_SCRIPTS = Path(__file__).resolve().parent
+_PARTS = ("step", "data", "memory")
+# Tells a run inside the environment from one that has yet to make it.
+_ENTERED = "MEDSTYLE_BENCH_ENTERED"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the tables and writes the JSON; returns the exit code."""
+    args = _arguments(argv)
+    _enter_environment()
+    for folder in (str(_SCRIPTS), str(_SCRIPTS.parent)):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    from medstyle_gan.errors import UserError
+    from medstyle_gan.volumes import atomic_file
+
+    try:
+        result = _measure(args)
+        if args.json:
+            with atomic_file(args.json) as file:
+                file.write((json.dumps(result, indent=2) + "\n").encode())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "overrides", metavar="key.path=value", nargs="*", help="settings, as of `medstyle train`"
+    )
+    parser.add_argument(
+        "--parts",
+        metavar="PART,...",
+        type=_part_names,
+        default=list(_PARTS),
+        help=f"what to measure, of {', '.join(_PARTS)} (default: all)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
+    parser.add_argument(
+        "--rounds", type=_positive, help="turns of each contender, part step (default: 8)"
+    )
+    parser.add_argument(
+        "--periods", type=_positive, help="whole VGG periods in a turn (default: 2)"
+    )
+    parser.add_argument("--steps", type=_positive, help="steps of part data (default: 200)")
+    parser.add_argument("--profile", action="store_true", help="part step: costliest operations")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: tiny, no claims")
+    args = parser.parse_intermixed_args(argv)
+    defaults = {"rounds": (8, 1), "periods": (2, 1), "steps": (200, 4)}
+    for name, (full, quick) in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, quick if args.quick else full)
+    return args
+
+
+def _part_names(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = sorted(set(names) - set(_PARTS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no part {', '.join(unknown)}; {', '.join(_PARTS)}")
+    return names
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _enter_environment() -> None:
+    """Goes on in the repository's own environment, made if missing, where packages lack."""
+    if importlib.util.find_spec("lightning") or os.environ.get(_ENTERED):
+        return
+    os.environ[_ENTERED] = "1"
+    steps = 'source "$1" && set_up_environment "" && exec "$venv/bin/python" "${@:2}"'
+    script = [str(_SCRIPTS / "environment.sh"), str(Path(__file__).resolve())]
+    os.execvp("bash", ["bash", "-c", steps, "bash", *script, *sys.argv[1:]])
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    from bench.machine import describe_machine, machine_lines
+    from bench.settings import bench_config, bench_device
+
+    config = bench_config(args.overrides, args.quick)
+    machine = describe_machine(bench_device(config), args.quick)
+    _show(machine_lines(machine))
+    result: dict[str, Any] = {"machine": machine, "quick": args.quick}
+    if "step" in args.parts:
+        from bench.step_time import measure_steps, profile_step, step_lines
+
+        step = measure_steps(args.overrides, args.quick, args.rounds, args.periods, _say)
+        _show(["", *step_lines(step), *_verdicts(step)])
+        result["step"] = step
+        if args.profile:
+            print(profile_step(args.overrides, args.quick))
+    if "data" in args.parts:
+        from bench.waiting import measure_waiting, waiting_lines
+
+        data = measure_waiting(args.overrides, args.quick, args.steps, _say)
+        _show(["", *waiting_lines(data), *_verdicts(data)])
+        result["data"] = data
+    if "memory" in args.parts:
+        from bench.memory import measure_memory, memory_lines
+
+        memory = measure_memory(args.overrides, args.quick, _say)
+        _show(["", *memory_lines(memory), *_verdicts(memory)])
+        result["memory"] = memory
+    if args.quick:
+        print("\n--quick is a smoke test: its figures say nothing about the product")
+    return result
+
+
+def _verdicts(part: dict[str, Any]) -> list[str]:
+    """Each ratio beside its target."""
+    lines = []
+    for ratio in part["ratios"]:
+        met = "met" if ratio["value"] <= ratio["target"] else "MISSED"
+        spread = ratio.get("rounds")
+        rounds = f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})" if spread else ""
+        lines.append(
+            f"  {ratio['name']:36} {ratio['value']:.3f}  target ≤ {ratio['target']}: {met}{rounds}"
+        )
+    return lines
+
+
+def _show(lines: list[str]) -> None:
+    print("\n".join(lines), flush=True)
+
+
+def _say(line: str) -> None:
+    print(f"[{line}]", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

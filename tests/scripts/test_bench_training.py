@@ -1,0 +1,165 @@
+"""The training benchmark: a smoke run, and what its figures are made of. Nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def script(repository: Path, monkeypatch):
+    monkeypatch.syspath_prepend(str(repository / "scripts"))
+    path = repository / "scripts" / "bench_training.py"
+    spec = importlib.util.spec_from_file_location("bench_training", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def step_time(script):
+    return importlib.import_module("bench.step_time")
+
+
+def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> None:
+    file = tmp_path / "bench.json"
+    assert script.main(["--quick", "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads(file.read_text())
+
+    assert result["machine"]["cpu"] in printed
+    assert min(result["machine"]["gemm_gflops"].values()) > 0
+    names = ["textbook", "ours, no VGG", "ours, VGG", "ours, G only"]
+    assert list(result["step"]["milliseconds"]) == names
+    assert result["step"]["steps_each"] % result["step"]["cadence"] == 0
+    assert result["data"]["volumes"] == 4
+    assert 0 < result["data"]["blocked_ms_per_step"] < result["data"]["step_ms"]
+    for figures in result["memory"]["mib"].values():
+        assert 0 < figures["imports"] <= figures["peak"]
+        assert figures["resident"] <= figures["peak"]
+    ratios = [r for part in ("step", "data", "memory") for r in result[part]["ratios"]]
+    assert len(ratios) == 5
+    for ratio in ratios:
+        assert ratio["value"] > 0
+        assert ratio["name"] in printed
+
+
+def test_the_textbook_loop_minimises_what_ours_does(step_time) -> None:
+    overrides = ["training.precision=fp32", "training.accelerator=cpu"]
+    batches = step_time.synthetic_batches((32, 32), 2)[:3]
+    textbook, ours, *_ = step_time.make_contenders(overrides, quick=True, batches=batches)
+    for batch in batches:
+        expected = textbook.step(batch["scan"], batch["style"])
+        ours.run([batch], 0)
+        for name, loss in expected.items():
+            assert ours.method.logged[f"loss/{name}"].item() == pytest.approx(
+                loss.item(), rel=2e-3
+            ), name
+
+
+def test_vgg_terms_act_once_a_cadence_period(step_time) -> None:
+    batches = step_time.synthetic_batches((32, 32), 1)[:1]
+    vgg = step_time.make_contenders([], quick=True, batches=batches)[2]
+    acted = []
+    for _ in range(5):
+        vgg.run(batches, 0)
+        acted.append(any(name.startswith("loss/style_") for name in vgg.method.logged))
+    assert acted == [True, False, False, False, True]
+
+
+class Noting:
+    """A contender that notes its turns; each step takes as long as it is told."""
+
+    def __init__(self, name: str, turns: list[str]) -> None:
+        self.name = name
+        self.turns = turns
+        self.batches: list[list[int]] = []
+
+    def run(self, batches, warmup):
+        self.turns.append(self.name)
+        self.batches.append([int(batch["scan"]) for batch in batches])
+        return [float(len(self.batches))] * (len(batches) - warmup)
+
+
+def test_contenders_take_turns_on_the_same_batches_and_the_first_round_is_left_out(
+    step_time,
+) -> None:
+    turns: list[str] = []
+    contenders = [Noting(name, turns) for name in "abc"]
+    batches = [{"scan": torch.tensor(i), "style": torch.tensor(i)} for i in range(3)]
+    times = step_time.interleave(contenders, batches, 4, 2, lambda line: None)
+    assert turns == [*"abc", *"bca", *"cab"]
+    assert times == {name: [[2.0] * 4, [3.0] * 4] for name in "abc"}
+    assert {str(c.batches) for c in contenders} == {str([[0, 1, 2, 0, 1]] * 3)}
+
+
+def test_lazy_steps_count_by_their_mean_and_outliers_do_not_touch_the_median(step_time) -> None:
+    times = {
+        step_time.TEXTBOOK: [[2.0, 2.0, 2.0, 90.0]],
+        step_time.PLAIN: [[1.0, 1.0, 1.0, 1.0]],
+        step_time.VGG: [[2.0, 1.0, 1.0, 1.0]],
+        step_time.GENERATORS: [[0.5, 0.5, 0.5, 0.5]],
+    }
+    speed, vgg = step_time.ratios(times, 0.65)
+    assert (speed["value"], vgg["value"]) == (0.5, 1.25)
+    assert step_time.shares(times) == {"generators": 0.4, "discriminators": 0.4, "vgg": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["generator.ngff=3"], "generator.ngf"),
+        (["loss.adversarial.name=hinge"], "least-squares"),
+        (["training.devices=2"], "training.devices"),
+    ],
+)
+def test_settings_that_cannot_be_compared_are_refused(script, arguments, named, capsys) -> None:
+    assert script.main(["--quick", *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--parts=speed"], ["--rounds=0"]])
+def test_wrong_options_are_refused(script, arguments) -> None:
+    with pytest.raises(SystemExit) as stop:
+        script.main(arguments)
+    assert stop.value.code == 2
+
+
+def test_without_packages_the_environment_is_made_and_entered(repository, tmp_path) -> None:
+    scripts = tmp_path / "a clone" / "scripts"
+    shutil.copytree(repository / "scripts", scripts)
+    (scripts / "environment.sh").write_text(
+        'set_up_environment() { echo "set up [$1]"; }\nvenv="$(dirname "$1")/venv"\n'
+    )
+    python = scripts / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    bare = [sys.executable, "-I", "-S", str(scripts / "bench_training.py")]
+    environment = {k: v for k, v in os.environ.items() if k != "MEDSTYLE_BENCH_ENTERED"}
+    process = subprocess.run(
+        [*bare, "--parts", "data", "data.workers=1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    script = str(scripts / "bench_training.py")
+    assert process.stdout.splitlines() == [
+        "set up []",
+        script,
+        "--parts",
+        "data",
+        "data.workers=1",
+    ]
