@@ -79,11 +79,12 @@ def memory_lines(result: Mapping[str, Any]) -> list[str]:
     """The result as lines to print."""
     lines = [
         f"memory ({result['steps']} batches drawn in a fresh process)",
-        f"  {'MiB':16}{'imports':>10}{'resident':>10}{'peak':>10}",
+        f"  {'MiB':16}{'imports':>10}{'resident':>10}{'peak':>10}{'loop adds':>11}",
     ]
     for count, figures in result["mib"].items():
         row = "".join(f"{figures[key]:10.1f}" for key in ("imports", "resident", "peak"))
-        lines.append(f"  {count + ' phantoms':16}{row}")
+        added = figures["peak"] - figures["imports"]
+        lines.append(f"  {count + ' phantoms':16}{row}{added:11.1f}")
     return lines
 
 

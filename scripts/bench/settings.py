@@ -18,6 +18,8 @@ WITHOUT_VGG = (
 )
 # Without discriminators too: what remains of a step is the generators'.
 WITHOUT_DISCRIMINATORS = (*WITHOUT_VGG, "loss.adversarial.weight=0")
+# Decided by the parts themselves.
+_OWN = ("data.scans", "data.style", "data.cache.folder", "training.steps")
 
 _SIZE, _QUICK_SIZE = 128, 32
 _QUICK = {
@@ -39,8 +41,12 @@ def bench_config(
         options: more settings of the benchmark itself.
 
     Raises:
-        UserError: the overrides have mistakes, or ask for what the textbook loop has not.
+        UserError: the overrides have mistakes, set what the benchmark sets itself, or ask for
+            what the textbook loop has not.
     """
+    taken = [key for key in _OWN if any(o.partition("=")[0].strip() == key for o in overrides)]
+    if taken:
+        raise UserError(f"the benchmark sets {', '.join(taken)} itself; leave that out")
     size = _QUICK_SIZE if quick else _SIZE
     settings: dict[str, object] = {
         "data.sample_size": [size, size],

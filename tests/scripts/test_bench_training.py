@@ -122,6 +122,7 @@ def test_lazy_steps_count_by_their_mean_and_outliers_do_not_touch_the_median(ste
         (["generator.ngff=3"], "generator.ngf"),
         (["loss.adversarial.name=hinge"], "least-squares"),
         (["training.devices=2"], "training.devices"),
+        (["training.steps=5"], "training.steps"),
     ],
 )
 def test_settings_that_cannot_be_compared_are_refused(script, arguments, named, capsys) -> None:
