@@ -13,13 +13,19 @@ from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
     from medstyle_gan.config import Config
-    from medstyle_gan.data.phantom import PhantomFolders
+    from medstyle_gan.data.phantom import PhantomFolders, PhantomKind
     from medstyle_gan.evaluation import Comparison, ScoreRow
 
 # Written first, so that a folder can be told to be a demo's even when the demo was stopped.
 _MARKER = "demo.json"
 _SHAPE, _QUICK_SHAPE = (80, 80, 24), (48, 48, 8)
 _SUBJECTS, _QUICK_SUBJECTS = 12, 2
+# Phantom kind → what its scans and its style volumes are.
+KINDS: dict[PhantomKind, tuple[str, str]] = {
+    "mr_t1_to_t2": ("T1", "T2"),
+    "mr_scanner": ("old scanner", "new scanner"),
+    "cbct_to_ct": ("cone-beam CT", "CT"),
+}
 
 
 def demo_config(
@@ -105,6 +111,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="under a minute, with no claim to quality"
     )
     parser.add_argument(
+        "--kind",
+        choices=list(KINDS),
+        default="mr_t1_to_t2",
+        help="phantoms to make; the demo's settings are for the first, give a recipe for others "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="seed of data and training (default: %(default)s)"
     )
     add_config_arguments(parser)
@@ -125,10 +138,10 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(dump_config(config), end="")
         return 0
-    return _demonstrate(config, out, args.seed, args.quick)
+    return _demonstrate(config, out, args.seed, args.quick, args.kind)
 
 
-def _demonstrate(config: Config, out: Path, seed: int, quick: bool) -> int:
+def _demonstrate(config: Config, out: Path, seed: int, quick: bool, kind: PhantomKind) -> int:
     from medstyle_gan.data.phantom import write_phantom_collections
     from medstyle_gan.evaluation import format_table, write_montage
     from medstyle_gan.inference import Translator
@@ -136,11 +149,14 @@ def _demonstrate(config: Config, out: Path, seed: int, quick: bool) -> int:
     from medstyle_gan.volumes import ensure_writable_folder, write_volume
 
     ensure_writable_folder(out)
-    _write_json(out / _MARKER, {"seed": seed, "quick": quick})
+    _write_json(out / _MARKER, {"seed": seed, "quick": quick, "kind": kind})
     subjects = _QUICK_SUBJECTS if quick else _SUBJECTS
     shape = _QUICK_SHAPE if quick else _SHAPE
-    _say(f"{out}: making {subjects} scans (T1) and {subjects} style volumes (T2) of other subjects")
-    folders = write_phantom_collections(out / "data", subjects, pairs=1, seed=seed, shape=shape)
+    scan, style = KINDS[kind]
+    _say(f"{out}: making {subjects} scans ({scan}) and {subjects} style volumes ({style})")
+    folders = write_phantom_collections(
+        out / "data", subjects, pairs=1, seed=seed, shape=shape, kind=kind
+    )
     _say(_vgg_notice(config))
     run_folder = train(config, out / "run", announce=_say)
 
@@ -150,10 +166,10 @@ def _demonstrate(config: Config, out: Path, seed: int, quick: bool) -> int:
     path = out / f"{subject.name}_translation.nii.gz"
     write_volume(path, translation.array, translation.geometry, translation.dtype)
     comparisons, rows = _score(config, translator, folders)
-    title = "medstyle demo: phantom T1 → T2, a subject that training never saw"
+    title = f"medstyle demo: phantom {scan} → {style}, a subject that training never saw"
     native = [comparison for comparison in comparisons if comparison.grid == "native"]
     write_montage(out / "demo.png", native, title=title)
-    _write_figures(out / "figures.json", config, rows, seed, quick)
+    _write_figures(out / "figures.json", config, rows, seed, quick, kind)
 
     print(format_table(rows))
     print("PSNR, SSIM and MAE inside the head, in [-1, 1] units: see medstyle_gan/evaluation")
@@ -218,7 +234,7 @@ def _vgg_notice(config: Config) -> str:
 
 
 def _write_figures(
-    path: Path, config: Config, rows: list[ScoreRow], seed: int, quick: bool
+    path: Path, config: Config, rows: list[ScoreRow], seed: int, quick: bool, kind: PhantomKind
 ) -> None:
     from medstyle_gan import __version__
     from medstyle_gan.evaluation import beats_all, rows_as_json
@@ -228,6 +244,7 @@ def _write_figures(
         {
             "seed": seed,
             "quick": quick,
+            "kind": kind,
             "version": __version__,
             "rows": rows_as_json(rows),
             "translation_beats_all": beats_all(rows),

@@ -43,12 +43,11 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.out:
         raise UserError("no run folder given; say where with -o RUN")
-    from lightning.pytorch.utilities import rank_zero_only
-
     from medstyle_gan.training import train
+    from medstyle_gan.training.processes import is_first_process
 
     folder = train(config, args.out, args.resume, lambda line: print(line, file=sys.stderr))
-    if rank_zero_only.rank == 0:  # one of several processes speaks
+    if is_first_process():
         print(f"model: {folder / 'model'}")
         print(f"translate with: medstyle translate {folder} SCAN... -o OUT")
     return 0

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.datamodule import UnpairedDataModule
@@ -24,6 +23,7 @@ from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
+from medstyle_gan.training.processes import is_first_process
 from medstyle_gan.training.progress import TrainingProgress
 from medstyle_gan.training.regularizer import make_regularizer
 from medstyle_gan.training.run_folder import RunFolder
@@ -59,7 +59,7 @@ def train(
     state = _checkpoint_of(run, config) if resume else None
     data = UnpairedDataModule(config)
     # Of several processes the first one makes the folder, writes and speaks.
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     if not first:
         announce = None
     if not resume and first:

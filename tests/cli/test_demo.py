@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from medstyle_gan.cli import main
+from medstyle_gan.cli.demo import KINDS
+from medstyle_gan.data.phantom import PHANTOM_KINDS
 from medstyle_gan.volumes import read_volume
 
 
@@ -75,3 +77,23 @@ def test_mistakes_are_found_before_anything_is_made(
 def test_demo_says_that_its_vgg_weights_are_random(tmp_path: Path, capsys) -> None:
     assert main(["demo", "-o", str(tmp_path / "out"), "--print-config"]) == 0
     assert "random:0" in capsys.readouterr().out
+
+
+def test_every_kind_of_phantom_can_be_shown() -> None:
+    assert set(KINDS) == set(PHANTOM_KINDS)
+
+
+def test_demo_of_another_kind_makes_its_phantoms_and_uses_the_recipe(
+    repository: Path, tmp_path: Path
+) -> None:
+    recipe = repository / "configs" / "cbct_to_ct.yaml"
+    small = ["data.spacing=[null,null,null]", "data.sample_size=[48,48]", "generator.ngf=4"]
+    small += ["generator.blocks=1", "discriminator.ndf=4", "training.steps=2"]
+    small += ["loss.perceptual.layers=[relu1_1]", "loss.style.layers=[relu1_1]"]
+    out = tmp_path / "out"
+    command = ["demo", "--quick", "--kind", "cbct_to_ct", "--config", str(recipe)]
+    assert main([*command, "-o", str(out), *small]) == 0
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["kind"] == "cbct_to_ct"
+    assert figures["config"]["data"]["intensity"]["scan"]["name"] == "window"
+    assert read_volume(out / "sub-201_translation.nii.gz").array.min() <= -1000
