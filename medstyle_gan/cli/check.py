@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medstyle_gan.cli.options import add_config_arguments, resolve_config, split_overrides
+from medstyle_gan.cli.options import (
+    add_collection_arguments,
+    add_config_arguments,
+    collection_options,
+    resolve_config,
+)
 
 if TYPE_CHECKING:
     from medstyle_gan.data.inspection import CollectionReport
@@ -18,9 +23,7 @@ SOME_FAILED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    what = "folder, glob, .txt/.csv list or .json datalist (several may follow each other)"
-    parser.add_argument("--scans", nargs="+", metavar="A", help=f"scan collection: {what}")
-    parser.add_argument("--style", nargs="+", metavar="B", help="style collection, likewise")
+    add_collection_arguments(parser)
     parser.add_argument(
         "-o",
         "--out",
@@ -41,13 +44,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: a collection is missing or empty, has no usable file, or both are the same.
     """
-    options = {}
-    for name in ("scans", "style"):
-        specs, overrides = split_overrides(getattr(args, name) or ())
-        args.overrides = [*args.overrides, *overrides]
-        if specs:
-            options[f"data.{name}"] = specs[0] if len(specs) == 1 else specs
-    config = resolve_config(args, options).data
+    config = resolve_config(args, collection_options(args)).data
 
     from medstyle_gan.data.collection import check_distinct, find_collection
     from medstyle_gan.errors import UserError

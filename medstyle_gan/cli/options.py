@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medstyle_gan.config import Config
 
 _OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+=")
+_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, positionals: bool = True) -> None:
@@ -34,6 +36,29 @@ def add_config_arguments(parser: argparse.ArgumentParser, positionals: bool = Tr
             nargs="*",
             help="settings that win over the file, such as training.steps=3000",
         )
+
+
+def add_collection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--scans` and `--style`, each of one or several paths; see `collection_options`."""
+    what = "folder, glob, .txt/.csv list or .json datalist (several may follow each other)"
+    parser.add_argument("--scans", nargs="+", metavar="PATH", help=f"scan collection: {what}")
+    parser.add_argument("--style", nargs="+", metavar="PATH", help="style collection, likewise")
+
+
+def collection_options(args: argparse.Namespace) -> dict[str, object]:
+    """The collections by config key; overrides that follow their paths join `args.overrides`."""
+    options: dict[str, object] = {}
+    overrides: list[str] = []
+    for name in ("scans", "style"):
+        paths: list[str] = []
+        for token in getattr(args, name) or ():
+            # A misspelt setting too, so that it is told as one and not as a missing file.
+            is_setting = _SETTING.match(token) and not Path(token).exists()
+            (overrides if is_setting else paths).append(token)
+        if paths:
+            options[f"data.{name}"] = paths[0] if len(paths) == 1 else paths
+    args.overrides = [*args.overrides, *overrides]
+    return options
 
 
 def split_overrides(tokens: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -6,13 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from medstyle_gan.cli.options import add_config_arguments, resolve_config
+from medstyle_gan.cli.options import (
+    add_collection_arguments,
+    add_config_arguments,
+    collection_options,
+    resolve_config,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--scans", metavar="PATH", help="scan collection: folder, glob or list")
-    parser.add_argument("--style", metavar="PATH", help="style collection: folder, glob or list")
+    add_collection_arguments(parser)
     parser.add_argument("--pairs", metavar="DIR", help="registered pairs, for scoring only")
     parser.add_argument("-o", "--out", metavar="RUN", help="run folder, new or empty")
     parser.add_argument(
@@ -34,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
     config = resolve_config(
         args,
         {
-            "data.scans": args.scans,
-            "data.style": args.style,
+            **collection_options(args),
             "data.pairs.folder": args.pairs,
             "logging.wandb": args.wandb,
             "training.devices": args.devices,

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="files and folders to translate; KEY=VALUE sets inference.KEY.., such as "
-        "inference.batch_size=4",
+        help="files and folders to translate; settings such as inference.batch_size=4 may stand "
+        "among them",
     )
     parser.add_argument(
         "-o", "--out", metavar="OUT", required=True, help="folder that the translations go to"
@@ -108,7 +108,9 @@ def _resolve(config: Config, file: str | None, overrides: list[str]) -> Config:
             "inference.KEY=VALUE only"
         )
     own = {f"inference.{key}": value for key, value in config.inference.model_dump().items()}
-    inference = load_config(file, overrides, options=None if file else own).inference
+    if file:  # in place of the model's settings, but for which weights the model holds
+        own = {"inference.ema": config.inference.ema}
+    inference = load_config(file, overrides, options=own).inference
     if inference.ema != config.inference.ema:
         raise UserError(
             f"inference.ema={str(inference.ema).lower()}: the model was saved with "
@@ -128,7 +130,7 @@ def _report(outcomes: list[Outcome], out: str) -> int:
         words.append(f"{count['skipped']} skipped (they exist; --overwrite replaces them)")
     if failed:
         words.append(f"{count['failed']} failed")
-    print(f"{', '.join(words)} → {out}")
+    print(f"{', '.join(words)} -> {out}")
     if failed:
         print(f"medstyle: {len(failed)} of {len(outcomes)} files failed:{lines}", file=sys.stderr)
         return 1

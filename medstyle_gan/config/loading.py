@@ -56,6 +56,8 @@ def load_config(
     mistakes += list_mistakes(Config, tree, error)
     if mistakes or config is None:
         source = "the configuration" if path is None else str(path)
+        if path is not None and (overrides or any(v is not None for v in (options or {}).values())):
+            source += " and the settings given with it"
         raise UserError(_report(source, mistakes))
     return config
 

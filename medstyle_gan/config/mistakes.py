@@ -99,7 +99,7 @@ def _explain(
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
         path = place.path if place.index is None else f"{place.path}[{place.index}]"
-        return path, f"must be {words} {context[bound]:g}, not {_shown(details['input'])}"
+        return path, f"must be {words} {context[bound]:.10g}, not {_shown(details['input'])}"
     if kind == "finite_number":
         return place.path, f"must be a finite number, not {_shown(details['input'])}"
     given = _value_at(raw, place.path, details["input"])

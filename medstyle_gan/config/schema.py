@@ -359,7 +359,8 @@ class TrainingConfig(Section):
 
     steps: PositiveInt = Field(20_000, description="steps (batches through the method)")
     batch_size: PositiveInt = Field(1, description="samples of each domain in a step, a device")
-    seed: int = Field(0, ge=0, description="seed of every random choice")
+    # Below what NumPy takes as a seed, and small enough to be shifted into 64-bit keys.
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of every random choice")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
     devices: PositiveInt = Field(1, description="processes or GPUs")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -167,11 +167,19 @@ def _subject(path: Path, root: Path, pattern: re.Pattern[str]) -> str:
     else:  # a list may point outside its own folder: then only the file's folder says more
         names = [path.name, path.parent.name]
     for name in names:
-        match = pattern.search(name)
-        if match:
-            groups = [group for group in match.groups() if group]
-            return groups[0] if groups else match.group(0)
+        subject = subject_in(name, pattern)
+        if subject:
+            return subject
     return _stem(path)
+
+
+def subject_in(name: str, pattern: re.Pattern[str]) -> str | None:
+    """The subject that a file's or folder's name names; None where the pattern is not in it."""
+    match = pattern.search(name)
+    if match is None:
+        return None
+    groups = [group for group in match.groups() if group]
+    return groups[0] if groups else match.group(0)
 
 
 def _stem(path: Path) -> str:
@@ -206,11 +214,6 @@ def check_distinct(scans: Collection, style: Collection) -> None:
             f"{len(both)} of {len(style)} files of the style collection ({style.source}) are "
             f"also scans ({scans.source}); give two different collections:{_lines(both)}"
         )
-
-
-def shared_subjects(a: Collection, b: Collection) -> tuple[str, ...]:
-    """Subjects that occur in both collections, sorted."""
-    return tuple(sorted(set(a.subjects) & set(b.subjects)))
 
 
 def _lines(names: Sequence[str], limit: int = 20) -> str:

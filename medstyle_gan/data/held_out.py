@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from medstyle_gan.config.schema import DataConfig
-from medstyle_gan.data.collection import Collection
+from medstyle_gan.data.collection import Collection, subject_in
 from medstyle_gan.errors import UserError
 
 
@@ -27,8 +27,7 @@ def without_pairs(collection: Collection, config: DataConfig) -> Collection:
     pattern = re.compile(config.subject_pattern)
     scored = set()
     for pair in folder.iterdir():
-        match = pattern.search(pair.name)
-        scored.add(match.group(match.lastindex or 0) if match else pair.name)
+        scored.add(subject_in(pair.name, pattern) or pair.name)
     inside = os.path.realpath(folder) + os.sep
     kept = tuple(
         item

@@ -223,4 +223,7 @@ def _counted(values: Iterable[str], limit: int = 4) -> list[str]:
     if len(counts) == 1:
         return [counts[0][0]]
     lines = [f"{value} ({count})" for value, count in counts[:limit]]
-    return lines + ([f"and {len(counts) - limit} others"] if len(counts) > limit else []) or ["-"]
+    others = len(counts) - limit
+    if others > 0:
+        lines.append(f"and {others} other{'s' if others > 1 else ''}")
+    return lines or ["-"]

@@ -106,6 +106,8 @@ def _outcome(
         _translate(translator, job, direction, on_progress)
     except UserError as error:
         bad_input, reason = True, str(error)
+        if job.input.name not in reason:  # the model's fault is noticed far from the file
+            reason = f"{job.input}: {reason}"
     except Exception as error:  # a bug or too little memory must not stop a night's work
         reason = f"{job.input}: unexpected {type(error).__name__}: {error}"
     seconds = time.perf_counter() - start

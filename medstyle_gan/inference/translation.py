@@ -8,8 +8,8 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.words import Domain
 
-Domain = Literal["scan", "style"]
 Direction = Literal["scan_to_style", "style_to_scan"]
 DIRECTIONS: tuple[Direction, Direction] = ("scan_to_style", "style_to_scan")
 DOMAINS: dict[Direction, tuple[Domain, Domain]] = {

@@ -29,6 +29,7 @@ from medstyle_gan.data.preprocessing import (
     restore_array,
     to_slices,
 )
+from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle, load_bundle, model_hash
 from medstyle_gan.inference.generators import generate, resolve_device, restore_generator
@@ -38,7 +39,6 @@ from medstyle_gan.inference.translation import (
     DIRECTIONS,
     DOMAINS,
     Direction,
-    Domain,
     Translation,
     count_clipped,
 )

@@ -54,7 +54,9 @@ class ResNetGenerator(nn.Module):
         out_channels: channels of the output image.
         ngf: channels of the first layer; 4·ngf inside the residual blocks.
         blocks: residual blocks (6 for 128² and 9 for 256² in the paper).
-        upsampling: `transpose` as in the paper, or `resize` (no checkerboard).
+        upsampling: `transpose` as in the paper, or `resize` (no checkerboard; its strided
+            convolutions are 4 wide, so that the network commutes with flips where its
+            kernels are symmetric).
         dims: 2 or 3 spatial dimensions.
 
     Attributes:
@@ -82,9 +84,14 @@ class ResNetGenerator(nn.Module):
             norm(ngf),
             nn.ReLU(inplace=True),
         ]
+        # Doubling puts a small pixel's centre between two large ones, and only an even kernel
+        # halves to that same place: with the papers' 3 every pass down and up would move the
+        # image by half a pixel, and nothing in an unpaired training moves it back. The 3-wide
+        # transposed convolution has its centre where a 3-wide kernel halves to.
+        halving = 4 if upsampling == "resize" else 3
         for width in (ngf, 2 * ngf):
             layers += [
-                conv(width, 2 * width, 3, stride=2, padding=1),
+                conv(width, 2 * width, halving, stride=2, padding=1),
                 norm(2 * width),
                 nn.ReLU(inplace=True),
             ]

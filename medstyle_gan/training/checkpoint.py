@@ -70,7 +70,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: for a file that is missing, damaged, or from another format.
     """
     if not path.exists():
-        raise UserError(f"{path}: no checkpoint there; start without --resume")
+        raise UserError(
+            f"{path}: there is none, the run stopped before its first checkpoint; remove its "
+            "folder and start again without --resume"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""When checkpoints are written: regularly, at the end, and when Ctrl-C asks for it."""
+"""When checkpoints are written: regularly, at the end, and when Ctrl-C or SIGTERM asks for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import save_checkpoint
@@ -24,7 +25,7 @@ class Checkpointing(L.Callback):
     Args:
         run: the run's folder.
         every: steps between checkpoints.
-        interruption: what notes Ctrl-C.
+        interruption: what notes Ctrl-C and SIGTERM.
         metrics: the interval under way is part of a checkpoint.
         validation: tells whether this step's score is the best so far; None without one.
         throughput: what clocks the training, stopped meanwhile.
@@ -71,7 +72,7 @@ class Checkpointing(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Write what is due, and stop after the step in which Ctrl-C came."""
+        """Write what is due, and stop after the step in which the signal came."""
         assert isinstance(pl_module, CycleGAN)
         if self._validation is not None and self._validation.best_step == pl_module.step:
             self._save(trainer, pl_module, best=True)
@@ -84,6 +85,14 @@ class Checkpointing(L.Callback):
         """Write the end."""
         assert isinstance(pl_module, CycleGAN)
         if self._saved_step != pl_module.step:
+            self._save(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Write the step that SIGTERM came after: Lightning leaves before the next one."""
+        assert isinstance(pl_module, CycleGAN)
+        if isinstance(exception, SIGTERMException) and self._saved_step != pl_module.step:
             self._save(trainer, pl_module)
 
     def _save(self, trainer: L.Trainer, method: CycleGAN, best: bool = False) -> None:

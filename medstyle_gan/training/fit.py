@@ -15,16 +15,18 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation import find_pairs
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
+from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes, restore_networks
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.processes import is_first_process
-from medstyle_gan.training.progress import TrainingProgress
+from medstyle_gan.training.progress import PreparationProgress, TrainingProgress
 from medstyle_gan.training.regularizer import make_regularizer
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
@@ -54,6 +56,7 @@ def train(
         UserError: for unusable data or settings, a folder that is in use, or a resume of
             something else than this run.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
+        SystemExit: with code 143 after SIGTERM, likewise.
     """
     run = RunFolder(Path(out))
     state = _checkpoint_of(run, config) if resume else None
@@ -64,11 +67,18 @@ def train(
         announce = None
     if not resume and first:
         run.refuse_used()
-    data.prepare_data()
-    data.setup("fit")
-    _seed(config.training.seed)
+    # Mistakes that can be seen at once must not wait until all volumes are prepared.
     device = _device(config)
     precision = resolve_precision(config.training.precision, device)
+    logger = make_wandb_logger(config, run.path)
+    if config.data.pairs.folder:
+        find_pairs(config.data.pairs)
+    with PreparationProgress() as progress:
+        data.on_progress = None if announce is None else progress.show
+        data.prepare_data()
+        data.on_progress = None
+    data.setup("fit")
+    _seed(config.training.seed)
     collections = {"scan": data.scan, "style": data.style}
     regularizer = make_regularizer(config, collections, device, precision)
     # Seeded again: the networks' start must not depend on what was made before them.
@@ -76,13 +86,13 @@ def train(
     method: CycleGAN = METHODS[config.method.name](
         config, data.scan.channels, data.style.channels, regularizer
     )
+    _refuse_sample_size(config, method)
     if state is not None:
         restore_networks(method, state)
         data.start_step = method.step
     validation = make_validation(config, data)
     if validation is not None and state is not None and state["best"] is not None:
         validation.load_state_dict(state["best"])
-    logger = make_wandb_logger(config, run.path)
     if first and resume:
         run.write_config(config)
     elif first:
@@ -102,9 +112,15 @@ def train(
                 # Lightning's own remarks on hardware and loaders are not for our users.
                 warnings.filterwarnings("ignore", module="lightning.*")
                 trainer = _trainer(config, precision, callbacks, logger)
-                trainer.fit(method, datamodule=data)
+                try:
+                    trainer.fit(method, datamodule=data)
+                except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C
+                    if not interruption.requested:
+                        raise
         if interruption.requested and method.step < config.training.steps:
-            raise KeyboardInterrupt
+            if announce is not None:
+                announce(_how_to_go_on(run))
+            raise interruption.as_exception()
     if first:
         save_bundle(
             Bundle(
@@ -142,6 +158,23 @@ def _device(config: Config) -> torch.device:
             f"{torch.cuda.device_count()} GPU(s)"
         )
     return torch.device("cuda" if on_gpu else "cpu")
+
+
+def _refuse_sample_size(config: Config, method: CycleGAN) -> None:
+    """Refuses a sample that the networks cannot take, before the run's folder is made."""
+    sample = torch.empty(1, 1, *config.data.sample_size, device="meta")
+    for generator in method.generators.values():
+        divisor, minimum = generator.divisor, generator.minimum_size
+        check_sizes(sample, int(divisor), int(minimum))  # type: ignore[arg-type]
+    if config.loss.adversarial.weight:
+        for discriminator in method.discriminators.values():
+            check_sizes(sample, minimum=int(discriminator.minimum_size))  # type: ignore[arg-type]
+
+
+def _how_to_go_on(run: RunFolder) -> str:
+    if not run.last.exists():
+        return "stopped before the first checkpoint: nothing to go on from"
+    return f"stopped; go on from the last checkpoint with: medstyle train --resume -o {run.path}"
 
 
 def _callbacks(

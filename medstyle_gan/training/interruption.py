@@ -1,27 +1,35 @@
-"""Ctrl-C during training: finish the step, write a checkpoint, then stop."""
+"""Ctrl-C and SIGTERM during training: finish the step, write a checkpoint, then stop."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Notes Ctrl-C instead of raising, so that a step is never torn; a second one raises.
+    """Notes Ctrl-C and SIGTERM instead of raising, so that a step is never torn.
 
-    Use it as a context manager around the training. Outside the main thread, where
-    Python delivers no signals, it does nothing.
+    A second Ctrl-C raises `KeyboardInterrupt`. Use it as a context manager around the
+    training. Outside the main thread, where Python delivers no signals, it does nothing.
+
+    Attributes:
+        requested: whether the training is to stop.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: signal.Handlers | None = None
+        self._first: int = signal.SIGINT
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.getsignal(signal.SIGINT)  # type: ignore[assignment]
-            signal.signal(signal.SIGINT, self._on_interrupt)
+            for number in _STOPPING:
+                self._previous[number] = signal.getsignal(number)
+                signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -30,10 +38,19 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            # None is a handler that was not set from Python and cannot be set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+    def as_exception(self) -> BaseException:
+        """What ends the program as the signal would: Ctrl-C's, or exit code 143 for SIGTERM."""
+        if self._first == signal.SIGTERM:
+            return SystemExit(128 + signal.SIGTERM)
+        return KeyboardInterrupt()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self.requested, self._first = True, number

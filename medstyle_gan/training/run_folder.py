@@ -48,7 +48,11 @@ class RunFolder:
             UserError: when something stands there already, or it can't be written.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            hint = " or go on with --resume" if self.config.exists() else ""
+            hint = ""
+            if self.last.exists():
+                hint = " or go on with --resume"
+            elif self.config.exists():
+                hint = " or remove this run, which stopped before its first checkpoint"
             raise UserError(f"{self.path}: exists and is not empty; choose another -o{hint}")
         path = self.path.absolute()
         ensure_writable_folder(next(p for p in (path, *path.parents) if p.exists()))

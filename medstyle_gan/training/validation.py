@@ -118,7 +118,10 @@ class PairedValidation(Validation):
         generators = method.ema.generators if self._config.inference.ema else method.generators
         for generator in generators.values():
             generator.eval()
-        translator = Translator.from_generators(self._config, generators, **self._facts)
+        precision = self._config.training.precision
+        translator = Translator.from_generators(
+            self._config, generators, precision=precision, **self._facts
+        )
         return score_pairs(translator, self._pairs, self._config)
 
     def score(self, figures: Mapping[str, float]) -> float:

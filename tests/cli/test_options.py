@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from medstyle_gan.cli.options import add_config_arguments, resolve_config, split_overrides
+from medstyle_gan.cli.options import (
+    add_collection_arguments,
+    add_config_arguments,
+    collection_options,
+    resolve_config,
+    split_overrides,
+)
 from medstyle_gan.config import load_config
 from medstyle_gan.errors import UserError
 
@@ -65,3 +71,17 @@ def test_overrides_are_told_from_files() -> None:
     others, overrides = split_overrides(tokens)
     assert overrides == ["inference.batch_size=2", "loss.style.weight="]
     assert others == ["run", "a=b.nii", "scans/x=1.nii", "A.b=c"]
+
+
+def test_collections_take_several_paths_and_settings_may_follow_them(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_collection_arguments(parser)
+    add_config_arguments(parser)
+    (tmp_path / "a=b").mkdir()
+    folder = str(tmp_path / "a=b")
+    args = parser.parse_intermixed_args(
+        ["training.steps=1", "--scans", "x.nii", "y.nii", "--style", folder, "lr=3", "data.x=1"]
+    )
+    assert collection_options(args) == {"data.scans": ["x.nii", "y.nii"], "data.style": folder}
+    assert args.overrides == ["training.steps=1", "lr=3", "data.x=1"]
+    assert collection_options(parser.parse_intermixed_args([])) == {}

@@ -120,6 +120,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("training.steps=many", 'training.steps: must be a whole number, not "many"'),
         ("training.steps=1.5", "training.steps: must be a whole number, not 1.5"),
         ("training.steps=0", "training.steps: must be at least 1, not 0"),
+        ("training.seed=9999999999", "training.seed: must be at most 2147483647, not 9999999999"),
         ("training.seed=true", "training.seed: must be a whole number, not true"),
         ("method.betas=[true, 0.9]", "method.betas: must be a list of 2 numbers, not [true, 0.9]"),
         ("data.sampler.subject_balanced=7", "must be true or false, not 7"),
@@ -161,7 +162,7 @@ def test_all_mistakes_are_listed_at_once_and_each_only_once(tmp_path: Path) -> N
     first, *lines = message(
         path, "generator.ngf=no", "training.batch_size.x=1", "oops"
     ).splitlines()
-    assert first == f"8 mistakes in {path}:"
+    assert first == f"8 mistakes in {path} and the settings given with it:"
     assert sorted(line.split()[0].rstrip(":") for line in lines) == [
         "'oops'",
         "data.intensity.style.widht",

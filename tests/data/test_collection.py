@@ -12,7 +12,6 @@ from medstyle_gan.data.collection import (
     Collection,
     check_distinct,
     find_collection,
-    shared_subjects,
 )
 from medstyle_gan.errors import UserError
 
@@ -201,9 +200,3 @@ def test_files_alike_at_both_ends_are_told_apart(touch: Touch) -> None:
     check_distinct(
         find_collection(str(root / "a"), PATTERN), find_collection(str(root / "b"), PATTERN)
     )
-
-
-def test_shared_subjects_are_named(touch: Touch) -> None:
-    root = touch("a/sub-01.nii", "a/sub-02.nii", "b/sub-02_T2.nii", "b/sub-03.nii")
-    pair = [find_collection(str(root / name), PATTERN) for name in "ab"]
-    assert shared_subjects(*pair) == ("sub-02",)

@@ -125,6 +125,17 @@ def test_pairs_and_their_subjects_do_not_reach_training(
     assert len(module.scan) == 3
 
 
+def test_pairs_subjects_are_found_as_those_of_the_collections(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "sub-02_ses-1").mkdir()
+    pattern = r"(sub-\d+)(?:_(ses-\d+))?"
+    module = make(pairs={"folder": str(tmp_path)}, subject_pattern=pattern)
+    module.prepare_data()
+    assert "sub-02" not in {
+        *module.split.train_scan.subjects,
+        *module.split.validation_scan.subjects,
+    }
+
+
 def test_only_scored_subjects_is_an_error(make: Make, folders: Any, tmp_path: Path) -> None:
     for name in ("sub-01", "sub-02", "sub-03"):
         (tmp_path / name).mkdir()

@@ -152,17 +152,20 @@ def test_an_unwritable_run_folder_is_known_before_the_volumes_are_read(
     assert "0 bytes" not in message
 
 
-@pytest.mark.parametrize("content", [["precious.txt"], ["config.yaml", "checkpoints"]])
+@pytest.mark.parametrize(
+    "content", [["precious.txt"], ["config.yaml"], ["config.yaml", "checkpoints/last.ckpt"]]
+)
 def test_a_run_folder_in_use_is_not_touched(
     folders: PhantomFolders, tmp_path: Path, refused: Refused, content: list[str]
 ) -> None:
     run = tmp_path / "run"
-    run.mkdir()
+    (run / "checkpoints").mkdir(parents=True)
     for name in content:
         (run / name).write_text("{}")
     message = refused(*train_command(folders.scans, folders.style, run))
     assert message.startswith(f"{run}: exists and is not empty; choose another -o")
-    assert ("--resume" in message) == ("config.yaml" in content)
+    assert ("--resume" in message) == ("checkpoints/last.ckpt" in content)
+    assert ("remove this run" in message) == (content == ["config.yaml"])
 
 
 def test_a_translation_onto_its_input_is_refused(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ from medstyle_gan.cli import main
 from medstyle_gan.config import load_config
 from medstyle_gan.inference import Translator, save_bundle
 
-from .conftest import make_bundle
+from .conftest import make_bundle, make_config
 
 WriteScan = Callable[..., Path]
 
@@ -27,7 +28,7 @@ def test_translates_with_overrides_and_matches_python(
     np.testing.assert_allclose(written.get_fdata(), expected.array, atol=1)
     np.testing.assert_array_equal(written.affine, nib.load(path).affine)
     output = capsys.readouterr()
-    assert output.out.startswith("1 translated → ")
+    assert output.out.startswith("1 translated -> ")
     assert "100%" in output.err
     assert "a.nii.gz" not in output.err
 
@@ -151,3 +152,24 @@ def test_one_unexpected_failure_exits_1(
     command = ["translate", str(model), str(write_scan("a.nii")), "-o", str(tmp_path / "out")]
     assert main(command) == 1
     assert "unexpected RuntimeError: a bug" in capsys.readouterr().err
+
+
+def test_a_file_of_settings_need_not_repeat_which_weights_the_model_holds(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
+    model = save_bundle(make_bundle(make_config(inference={"ema": False})), tmp_path / "model")
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("inference: {batch_size: 1}\n")
+    command = ["translate", str(model), str(write_scan("a.nii")), "-o", str(tmp_path / "out")]
+    assert main([*command, "--config", str(settings)]) == 0
+
+
+def test_a_diverged_models_failures_name_the_files(
+    tmp_path: Path, write_scan: WriteScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = make_bundle()
+    state = {name: tensor * float("nan") for name, tensor in bundle.state.items()}
+    model = save_bundle(replace(bundle, state=state), tmp_path / "model")
+    path = write_scan("a.nii")
+    error = refused(capsys, model, path, "-o", tmp_path / "out")
+    assert f"{path}: the generator gives NaN" in error

@@ -21,14 +21,18 @@ class _Residual(nn.Module):
 
 
 def _textbook(ngf: int, blocks: int, upsampling: Upsampling, dims: int) -> nn.Sequential:
-    """The generator of the papers, spelled out with plain layers only."""
+    """The generator of the papers, spelled out with plain layers only.
+
+    With resizing, the strided convolutions are 4 wide: see the flip test.
+    """
     conv = getattr(nn, f"Conv{dims}d")
     transposed = getattr(nn, f"ConvTranspose{dims}d")
     norm = getattr(nn, f"InstanceNorm{dims}d")
     pad = getattr(nn, f"ReflectionPad{dims}d")
     layers = [pad(3), conv(1, ngf, 7), norm(ngf), nn.ReLU()]
     for width in (ngf, 2 * ngf):
-        layers += [conv(width, 2 * width, 3, 2, 1), norm(2 * width), nn.ReLU()]
+        halving = 4 if upsampling == "resize" else 3
+        layers += [conv(width, 2 * width, halving, 2, 1), norm(2 * width), nn.ReLU()]
     wide = 4 * ngf
     for _ in range(blocks):
         half = [pad(1), conv(wide, wide, 3), norm(wide)]
@@ -71,6 +75,19 @@ def test_translation_equals_the_papers_layers(
     gradients = [torch.autograd.grad(costs[0], ours), torch.autograd.grad(costs[1], theirs)]
     for of_mine, of_other in zip(*gradients, strict=True):
         torch.testing.assert_close(of_mine, of_other)
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_symmetric_kernels_commute_with_flips_so_nothing_is_moved(axis: int) -> None:
+    torch.manual_seed(0)
+    generator = ResNetGenerator(1, 1, 4, 2, "resize").double()
+    with torch.no_grad():
+        for weight in generator.parameters():
+            if weight.ndim == 4:
+                weight.normal_(0, 0.2)
+                weight.copy_((weight + weight.flip(axis)) / 2)
+    x = torch.rand(1, 1, 16, 24, dtype=torch.float64) * 2 - 1
+    torch.testing.assert_close(generator(x.flip(axis)), generator(x).flip(axis))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -18,6 +18,7 @@ from medstyle_gan.config import Config, load_config
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, load_bundle
+from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.volumes import read_volume
@@ -239,6 +240,41 @@ def test_damaged_checkpoint_is_refused(folders: PhantomFolders, tmp_path: Path) 
         train(small_config(folders, "training.steps=2"), out, resume=True)
 
 
+def test_a_second_ctrl_c_stops_at_once_and_tells_that_there_is_no_checkpoint(
+    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press_twice(*args: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(CycleGAN, "training_step", press_twice)
+    before = signal.getsignal(signal.SIGINT)
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config(folders), tmp_path / "run", announce=lines.append)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert "nothing to go on from" in lines[-1]
+    with pytest.raises(UserError, match="before its first checkpoint; remove its folder"):
+        train(small_config(folders), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.sample_size=[42,42]", "multiples of 4"),
+        ("discriminator.layers=4", "at least 48"),
+        ("data.pairs.names.scan=nothing", "no scan"),
+    ],
+)
+def test_what_cannot_be_trained_on_leaves_no_run_folder(
+    folders: PhantomFolders, tmp_path: Path, override: str, message: str
+) -> None:
+    settings = small_config(folders, f"data.pairs.folder={folders.pairs}", override)
+    with pytest.raises(UserError, match=message):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_folder_in_use_is_not_touched(folders: PhantomFolders, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
@@ -291,8 +327,9 @@ def test_one_line_says_what_was_found_and_what_will_be_done(
     assert "step 1" in line
 
 
-def test_ctrl_c_writes_a_checkpoint_exits_130_and_the_run_goes_on(
-    folders: PhantomFolders, tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_writes_a_checkpoint_tells_its_exit_code_and_how_to_go_on(
+    folders: PhantomFolders, tmp_path: Path, number: int, code: int
 ) -> None:
     settings = small_config(folders, "training.steps=100000")
     config = tmp_path / "config.yaml"
@@ -310,10 +347,11 @@ def test_ctrl_c_writes_a_checkpoint_exits_130_and_the_run_goes_on(
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
+    assert f"medstyle train --resume -o {out}" in errors
     step = load_checkpoint(out / "checkpoints" / "last.ckpt")["step"]
     assert step >= 3
     assert not (out / "model").exists()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from medstyle_gan.config import load_config
+from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.inference import Translator
+from medstyle_gan.methods import CycleGAN
+from medstyle_gan.training import validation
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_pairs_are_scored_in_the_trainings_precision(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["generator.ngf=4", "generator.blocks=1", "discriminator.ndf=4"]
+    config = load_config(None, [*small, f"training.precision={precision}"])
+    seen: list[Translator] = []
+
+    def score(translator: Translator, *others: object) -> dict[str, float]:
+        seen.append(translator)
+        return {}
+
+    monkeypatch.setattr(validation, "score_pairs", score)
+    scale = FittedScale(0.0, 1.0, clip=True)
+    facts = {
+        name: {"scan": value, "style": value}
+        for name, value in (
+            ("channels", 1),
+            ("scales", scale),
+            ("integer", False),
+            ("background", 0.0),
+            ("pictures", False),
+        )
+    }
+    torch.manual_seed(0)
+    validation.PairedValidation(config, [], facts).figures(CycleGAN(config))
+    assert [translator.precision for translator in seen] == [precision]
