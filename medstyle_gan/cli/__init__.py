@@ -62,11 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `medstyle`, or None for the process's own.
 
     Returns:
-        The exit code: 0 done, 1 some of the work failed, 2 the user's mistake, 130 Ctrl-C.
+        The exit code: 0 done, 1 some of the work failed, 2 the user's mistake, 130 Ctrl-C,
+        143 SIGTERM.
     """
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
-    except SystemExit as end:  # argparse's --help and errors
+    except SystemExit as end:  # argparse's --help and errors, and a training after SIGTERM
         return end.code if isinstance(end.code, int) else 0
     except UserError as error:
         print(f"medstyle: error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     folder = train(config, args.out, args.resume, lambda line: print(line, file=sys.stderr))
     if is_first_process():
         print(f"model: {folder / 'model'}")
-        print(f"translate with: medstyle translate {folder} SCAN... -o OUT")
+        print(f"translate with: medstyle translate {shlex.quote(str(folder))} SCAN... -o OUT")
     return 0
 
 

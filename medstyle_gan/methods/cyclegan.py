@@ -166,7 +166,7 @@ class CycleGAN(L.LightningModule):
                 [half[0] for half in halves], [half[1] for half in halves]
             )
             terms[f"discriminator_{domain}"] = Term(value, 1.0)
-            if adversarial.name == "wgan_gp":
+            if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
                 rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
                 penalty = self.adversarial.gradient_penalty(discriminator, real[domain], fake, rng)
                 terms[f"gradient_penalty_{domain}"] = Term(penalty, adversarial.gradient_penalty)
@@ -227,7 +227,9 @@ class CycleGAN(L.LightningModule):
         self.manual_backward(total)
         for optimizer in optimizers if judged else optimizers[:1]:
             if method.gradient_clip:
-                self.clip_gradients(optimizer.optimizer, method.gradient_clip, "norm")
+                # Not Lightning's own clipping: under bf16 it refuses fused optimisers.
+                weights = [p for group in optimizer.param_groups for p in group["params"]]
+                torch.nn.utils.clip_grad_norm_(weights, method.gradient_clip)
             optimizer.step()
         self.ema.update(self.generators)
 

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import save_checkpoint
 from medstyle_gan.training.interruption import Interruption
@@ -99,6 +100,7 @@ class Checkpointing(L.Callback):
         if not trainer.is_global_zero:
             return
         with self._throughput.paused():
+            self._refuse_diverged(method)
             save_checkpoint(
                 self._run.best if best else self._run.last,
                 method,
@@ -108,3 +110,19 @@ class Checkpointing(L.Callback):
             )
         if not best:
             self._saved_step = method.step
+
+    def _refuse_diverged(self, method: CycleGAN) -> None:
+        """Keep the last good checkpoint, and say what to do, where weights are not finite."""
+        bad = [
+            name
+            for name, network in method.trained_networks().items()
+            if not all(bool(torch.isfinite(p).all()) for p in network.parameters())
+        ]
+        if bad:
+            kept = f"{self._run.last} is of an earlier step" if self._run.last.exists() else ""
+            raise UserError(
+                f"the training diverged before step {method.step}: {', '.join(bad)} hold NaN or "
+                "infinite weights; nothing of this step was saved. Start a new run with smaller "
+                "loss weights or learning rates (method.generator_learning_rate), with "
+                f"method.gradient_clip=1 or training.precision=fp32. {kept}".rstrip()
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -174,7 +175,8 @@ def _refuse_sample_size(config: Config, method: CycleGAN) -> None:
 def _how_to_go_on(run: RunFolder) -> str:
     if not run.last.exists():
         return "stopped before the first checkpoint: nothing to go on from"
-    return f"stopped; go on from the last checkpoint with: medstyle train --resume -o {run.path}"
+    folder = shlex.quote(str(run.path))
+    return f"stopped; go on from the last checkpoint with: medstyle train --resume -o {folder}"
 
 
 def _callbacks(

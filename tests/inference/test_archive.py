@@ -127,7 +127,7 @@ def test_failed_write_leaves_what_stood_there(
         with pytest.raises(KeyboardInterrupt):
             next(outcomes)
     else:
-        assert next(outcomes).reason == "the disk is full"
+        assert next(outcomes).reason == f"{path}: the disk is full"
     assert {name: (out / name).read_bytes() for name in files_in(out)} == before
 
 

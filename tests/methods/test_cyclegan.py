@@ -129,6 +129,14 @@ def test_a_weight_of_zero_leaves_the_term_out(switched_off: str, missing: str) -
     assert terms
 
 
+@pytest.mark.parametrize(("weight", "terms"), [(10, 4), (0, 2)])
+def test_gradient_penalty_of_weight_zero_is_left_out(weight: int, terms: int) -> None:
+    game = ["loss.adversarial.name=wgan_gp", f"loss.adversarial.gradient_penalty={weight}"]
+    method = make(config(*NO_VGG, *game))
+    _, translated = method.generator_terms(batch())
+    assert len(method.discriminator_terms(batch(), translated)) == terms
+
+
 def test_weight_zero_runs_no_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def images_through_generators(*overrides: str) -> int:
         method = make(config(*NO_VGG, *overrides))

@@ -355,3 +355,44 @@ def test_a_signal_writes_a_checkpoint_tells_its_exit_code_and_how_to_go_on(
     step = load_checkpoint(out / "checkpoints" / "last.ckpt")["step"]
     assert step >= 3
     assert not (out / "model").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradients_are_clipped_for_each_optimiser(
+    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    from medstyle_gan.methods import CycleGAN
+
+    norms: list[float] = []
+    step = CycleGAN.training_step
+
+    def watched_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
+        step(self, batch, index)
+        for networks in (self.generators, self.discriminators):
+            gradients = [
+                p.grad.flatten()
+                for network in networks.values()
+                for p in network.parameters()
+                if p.grad is not None
+            ]
+            norms.append(float(torch.cat(gradients).norm()))
+
+    monkeypatch.setattr(CycleGAN, "training_step", watched_step)
+    settings = small_config(
+        folders,
+        "training.steps=2",
+        "method.gradient_clip=0.01",
+        f"training.precision={precision}",
+    )
+    train(settings, tmp_path / "run")
+    assert norms == pytest.approx([0.01] * 4, rel=1e-3)
+
+
+def test_diverged_training_says_so_and_saves_nothing(
+    folders: PhantomFolders, tmp_path: Path
+) -> None:
+    settings = small_config(folders, "loss.cycle.weight=1e39", "training.validate_every=100")
+    with pytest.raises(UserError, match="diverged"):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
