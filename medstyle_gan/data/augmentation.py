@@ -28,9 +28,11 @@ def _plain_tensors() -> Iterator[None]:
 class SampleTransform:
     """Makes samples of one size, the same way for both domains.
 
-    A slice larger than the sample is cropped around the body's middle (or at random), moved
-    as little as needed to stay inside the slice; a smaller one is padded on both sides, with
-    background (volumes) or by reflection (pictures). The flip is left-right, so there is
+    Of a volume's slice the sample shows the body's middle in its own, with background beyond
+    the slice: where heads lie differs between collections, and a generator would learn that
+    difference as a shift. Pictures have no body: the middle of a larger one, moved as little
+    as needed to stay inside, is cropped, and a smaller one padded by reflection. With random
+    crops a larger slice is cropped anywhere. The flip is left-right, so there is
     none in the sagittal plane. The affine sees a margin around the sample, so that what it
     turns in is the slice's own content where there is some.
 
@@ -88,7 +90,8 @@ class SampleTransform:
         Returns:
             (C, *sample_size) float32.
         """
-        starts = self._starts(image, center, state if self._random_crop else None)
+        crop_state = state if self._random_crop else None
+        starts = self._starts(image, center, crop_state, keep_inside=fill is None)
         deform = bool(state.random_sample() < self._affine_probability)
         with _plain_tensors():
             sample = self._cut(image, starts, self._margins if deform else (0, 0), fill)
@@ -107,7 +110,7 @@ class SampleTransform:
     ) -> torch.Tensor:
         """The sample around the body, unchanged: (C, *sample_size) float32."""
         with _plain_tensors():
-            starts = self._starts(image, center, None)
+            starts = self._starts(image, center, None, keep_inside=fill is None)
             return self._cut(image, starts, (0, 0), fill).contiguous()
 
     def _starts(
@@ -115,17 +118,21 @@ class SampleTransform:
         image: np.ndarray,
         center: tuple[float, float],
         state: np.random.RandomState | None,
+        keep_inside: bool,
     ) -> list[int]:
-        """The sample's first row and column; negative where the slice is smaller."""
+        """The sample's first row and column; negative where it begins outside the slice."""
         starts = []
         for length, size, middle in zip(image.shape[1:], self._size, center, strict=True):
             spare = length - size
-            if spare <= 0:
-                starts.append(-((-spare) // 2))
-            elif state is not None:
+            centered = round(middle - (size - 1) / 2)
+            if state is not None and spare > 0:
                 starts.append(int(state.randint(spare + 1)))
+            elif not keep_inside:
+                starts.append(centered)
+            elif spare > 0:
+                starts.append(min(max(centered, 0), spare))
             else:
-                starts.append(min(max(round(middle - (size - 1) / 2), 0), spare))
+                starts.append(-((-spare) // 2))
         return starts
 
     def _cut(

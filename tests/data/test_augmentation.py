@@ -27,29 +27,37 @@ def _image(height: int, width: int, channels: int = 1) -> np.ndarray:
     return rng.uniform(-1, 1, size=(channels, height, width)).astype(np.float32)
 
 
+@pytest.mark.parametrize("size", [(64, 52), (32, 32), (20, 40)])
+@pytest.mark.parametrize("body", [(10, 12), (19, 25), (15, 16)])
+def test_a_volumes_sample_has_the_body_in_its_middle_and_background_beyond_the_slice(
+    size: tuple[int, int], body: tuple[int, int], data_settings: DataSettings
+) -> None:
+    image = _image(*size)
+    image[0, body[0], body[1]] = 5
+    sample = _transform(data_settings).plain(image, body, -0.7).numpy()[0]
+    row, column = np.argwhere(sample == 5)[0]
+    assert abs(row - 15.5) <= 0.5
+    assert abs(column - 15.5) <= 0.5
+    rows, columns = np.arange(32) + body[0] - row, np.arange(32) + body[1] - column
+    inside = np.ix_((rows >= 0) & (rows < size[0]), (columns >= 0) & (columns < size[1]))
+    beyond = np.ones((32, 32), bool)
+    beyond[inside] = False
+    np.testing.assert_allclose(sample[beyond], -0.7)
+    kept_rows = rows[(rows >= 0) & (rows < size[0])]
+    kept_columns = columns[(columns >= 0) & (columns < size[1])]
+    np.testing.assert_array_equal(sample[inside], image[0][np.ix_(kept_rows, kept_columns)])
+
+
 @pytest.mark.parametrize(
     ("center", "corner"), [((31.5, 25.5), (16, 10)), ((0.0, 51.0), (0, 20)), ((40.0, 3.0), (24, 0))]
 )
-def test_a_larger_slice_is_cropped_around_the_body_but_inside_itself(
+def test_a_larger_picture_is_cropped_inside_itself(
     center: tuple[float, float], corner: tuple[int, int], data_settings: DataSettings
 ) -> None:
     image = _image(64, 52)
-    sample = _transform(data_settings).plain(image, center, -1.0)
+    sample = _transform(data_settings).plain(image, center, None)
     row, column = corner
     np.testing.assert_array_equal(sample, image[:, row : row + 32, column : column + 32])
-
-
-@pytest.mark.parametrize("height", [20, 31, 32])
-def test_a_smaller_slice_is_padded_on_both_sides_with_the_fill(
-    height: int, data_settings: DataSettings
-) -> None:
-    image = _image(height, 40)
-    sample = _transform(data_settings).plain(image, (0, 19.5), -0.7).numpy()
-    assert sample.shape == (1, 32, 32)
-    above = (32 - height) // 2
-    np.testing.assert_array_equal(sample[:, above : above + height], image[:, :, 4:36])
-    outside = np.delete(sample, range(above, above + height), axis=1)
-    np.testing.assert_allclose(outside, -0.7)
 
 
 def test_without_probabilities_augmented_is_plain(data_settings: DataSettings) -> None:

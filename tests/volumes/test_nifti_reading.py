@@ -125,6 +125,8 @@ def test_a_damaged_checksum_is_refused(write_raw):
         (b"\x5c\x01\x00\x00" + bytes(100), "truncated"),
         (b"\x89PNG\r\n\x1a\n" + bytes(1000), "not NIfTI"),
     ],
+    # Named, for gzip writes the time: workers of xdist must collect the same names.
+    ids=["empty", "gz-empty", "csv", "gz-csv", "gz-gz", "zeros", "short", "png"],
 )
 @pytest.mark.parametrize("read", [read_volume, read_header])
 def test_what_is_no_nifti_is_refused(tmp_path, read, content, words):
