@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import warnings
 from collections.abc import Callable
@@ -31,10 +30,10 @@ from medstyle_gan.training.progress import PreparationProgress, TrainingProgress
 from medstyle_gan.training.regularizer import make_regularizer
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
+from medstyle_gan.training.trainer import make_trainer
 from medstyle_gan.training.validation import Validation, make_validation
 from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
 
-_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 Announce = Callable[[str], None]
 
 
@@ -112,7 +111,7 @@ def train(
             with warnings.catch_warnings():
                 # Lightning's own remarks on hardware and loaders are not for our users.
                 warnings.filterwarnings("ignore", module="lightning.*")
-                trainer = _trainer(config, precision, callbacks, logger)
+                trainer = make_trainer(config, precision, callbacks, logger)
                 try:
                     trainer.fit(method, datamodule=data)
                 except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C
@@ -214,27 +213,6 @@ def _callbacks(
         Checkpointing(run, every_checkpoint, interruption, metrics, validation, throughput, state)
     )
     return callbacks
-
-
-def _trainer(
-    config: Config, precision: Precision, callbacks: list[L.Callback], logger: Any
-) -> L.Trainer:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    several = config.training.devices > 1
-    return L.Trainer(
-        accelerator=config.training.accelerator,
-        devices=config.training.devices,
-        strategy="ddp" if several else "auto",
-        precision=_LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]
-        max_epochs=1,  # the loader is as long as the training: an epoch is the whole run
-        logger=logger or False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=any(isinstance(c, TrainingProgress) for c in callbacks),
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
 
 
 def _generator_weights(method: CycleGAN) -> dict[str, torch.Tensor]:

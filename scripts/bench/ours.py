@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
-import torch
 from torch.utils.data import DataLoader
 
 from bench.machine import synchronize
+from bench.settings import bench_device
 from bench.textbook import Batch
 from medstyle_gan.config import Config
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, collection_grams, wanted_layers
 from medstyle_gan.networks import VGG19Features
 from medstyle_gan.networks.precision import resolve_precision
-
-_LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+from medstyle_gan.training.trainer import make_trainer
 
 
 class StepClock(L.Callback):
@@ -71,32 +69,17 @@ class Ours:
         """
         clock = StepClock()
         loader: DataLoader[Any] = DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
-        make_trainer(self.config, [clock]).fit(self.method, loader)
+        fit_quietly(self.config, clock, self.method, train_dataloaders=loader)
         times = [after - before for before, after in zip(clock.ends, clock.ends[1:], strict=False)]
         return times[warmup:]
 
 
-def make_trainer(config: Config, callbacks: list[L.Callback]) -> L.Trainer:
-    """A trainer with the settings that decide a step's time as `medstyle train` has them."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")
-    on_gpu = config.training.accelerator != "cpu" and torch.cuda.is_available()
-    precision = resolve_precision(
-        config.training.precision, torch.device("cuda" if on_gpu else "cpu")
-    )
-    return L.Trainer(
-        accelerator=config.training.accelerator,
-        devices=1,
-        precision=_LIGHTNING_PRECISION[precision],  # type: ignore[arg-type]
-        max_epochs=1,
-        logger=False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
+def fit_quietly(config: Config, clock: StepClock, method: CycleGAN, **data: Any) -> None:
+    """Fit a method with the trainer of `medstyle train`; `data` goes to Lightning's `fit`."""
+    precision = resolve_precision(config.training.precision, bench_device(config))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        make_trainer(config, precision, [clock], None).fit(method, **data)
 
 
 def _regularizer(config: Config, batches: Sequence[Batch]) -> VGGRegularizer | None:

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
-from bench.ours import StepClock, make_trainer
+from bench.ours import StepClock, fit_quietly
 from bench.settings import WITHOUT_VGG, bench_config
 from medstyle_gan.config import Config
 from medstyle_gan.data.datamodule import UnpairedDataModule
@@ -138,7 +138,7 @@ def _train(config: Config, data: TimedData, warmup: int) -> tuple[float, float]:
     clock = StepClock()
     L.seed_everything(config.training.seed, verbose=False)
     method = CycleGAN(config, data.scan.channels, data.style.channels)
-    make_trainer(config, [clock]).fit(method, datamodule=data)
+    fit_quietly(config, clock, method, datamodule=data)
     began, ended = clock.ends[warmup], clock.ends[-1]
     blocked = sum(
         max(0.0, min(came, ended) - max(asked, began)) for asked, came in data.timed.waits
