@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from medstyle_gan.errors import UserError
 if TYPE_CHECKING:
     from medstyle_gan.config import Config
     from medstyle_gan.data.phantom import PhantomFolders, PhantomKind
-    from medstyle_gan.evaluation import Comparison, ScoreRow
+    from medstyle_gan.evaluation import Comparison, GridName, ScoreRow
 
 # Written first, so that a folder can be told to be a demo's even when the demo was stopped.
 _MARKER = "demo.json"
@@ -186,6 +187,7 @@ def _score(
     from medstyle_gan.config.schema import PairsConfig
     from medstyle_gan.data import find_collection, prepare_collection
     from medstyle_gan.evaluation import (
+        GRIDS,
         compare_pairs,
         find_pairs,
         fit_references,
@@ -196,7 +198,10 @@ def _score(
     style = prepare_collection(collection, config.data, "style")
     references = fit_references(style, config.data.plane)
     pairs = find_pairs(PairsConfig(folder=str(folders.pairs)))
-    comparisons = list(compare_pairs(translator, pairs, config, references))
+    # At the scans' own spacing the network's grid is the native one.
+    resampled = any(config.data.spacing)
+    grids: Sequence[GridName] = GRIDS if resampled else ("native",)
+    comparisons = list(compare_pairs(translator, pairs, config, references, grids))
     return comparisons, [row for c in comparisons for row in score_comparison(c)]
 
 

@@ -97,7 +97,7 @@ class IntensityConfig(Section):
 
 
 class PairNames(Section):
-    """File names (without suffix) that stand for each role inside a pair's subfolder."""
+    """File names (with or without suffix) of each role inside a pair's subfolder."""
 
     scan: str = Field("scan", description="file of the scan")
     style: str = Field("style", description="file of the true style volume, on the scan's grid")
@@ -166,8 +166,12 @@ class DataConfig(Section):
         r"(sub-[A-Za-z0-9]+|patient\d+)",
         description="regular expression whose first group, in the path, names the subject",
     )
-    validation_fraction: float = Field(
-        0.2, ge=0, lt=1, description="share of each collection's subjects held out"
+    validation_fraction: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of each collection's subjects held out for validation "
+        "(null: 0.2, or 0 where pairs are given, which validate better)",
     )
     dims: Literal[2] = Field(2, description="dimensions of a sample: 2 = slices")
     plane: Literal["axial", "coronal", "sagittal"] = Field(

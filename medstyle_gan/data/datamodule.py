@@ -19,6 +19,9 @@ from medstyle_gan.data.splitting import Split, split_by_subject
 from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
 
+# Share of the subjects held out where nothing is said and no pairs are given.
+_HELD_OUT = 0.2
+
 
 class UnpairedDataModule(lightning.LightningDataModule):
     """Builds the cache, splits by subject and makes the training loader.
@@ -61,9 +64,10 @@ class UnpairedDataModule(lightning.LightningDataModule):
             data = self._config.data
             scan, style = (self._find(domain) for domain in ("scan", "style"))
             check_distinct(scan, style)
-            self._split = split_by_subject(
-                scan, style, data.validation_fraction, self._config.training.seed
-            )
+            share = data.validation_fraction
+            if share is None:
+                share = 0.0 if data.pairs.folder else _HELD_OUT
+            self._split = split_by_subject(scan, style, share, self._config.training.seed)
         return self._split
 
     def _find(self, domain: Domain) -> Collection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medstyle_gan.evaluation.comparison import Comparison, compare_pairs
+from medstyle_gan.evaluation.comparison import GRIDS, Comparison, GridName, compare_pairs
 from medstyle_gan.evaluation.distribution import sliced_wasserstein_distance
 from medstyle_gan.evaluation.fidelity import fidelity, rank_correlation, ssim_map
 from medstyle_gan.evaluation.montage import write_montage
@@ -20,8 +20,10 @@ from medstyle_gan.evaluation.scoring import (
 )
 
 __all__ = [
+    "GRIDS",
     "REFERENCES",
     "Comparison",
+    "GridName",
     "Pair",
     "Reference",
     "ScoreRow",

@@ -128,7 +128,9 @@ def _pair(folder: Path, config: PairsConfig) -> Pair | None:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    found = [p for suffix in VOLUME_SUFFIXES if (p := folder / f"{name}{suffix}").is_file()]
+    complete = name.lower().endswith(VOLUME_SUFFIXES)
+    names = [name] if complete else [f"{name}{suffix}" for suffix in VOLUME_SUFFIXES]
+    found = [path for each in names if (path := folder / each).is_file()]
     if len(found) > 1:
         raise UserError(
             f"{folder}: {' and '.join(p.name for p in found)} are both there; keep one of them"

@@ -13,13 +13,12 @@ from medstyle_gan.inference.bundle import (
     without_local_paths,
 )
 from medstyle_gan.inference.planning import Job, plan_translation
-from medstyle_gan.inference.translation import ClippedVoxels, Direction, Translation
+from medstyle_gan.inference.translation import ClippedVoxels, Translation
 from medstyle_gan.inference.translator import Translator
 
 __all__ = [
     "Bundle",
     "ClippedVoxels",
-    "Direction",
     "Job",
     "Outcome",
     "Translation",

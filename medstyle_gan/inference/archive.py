@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.picture_stack import volume_slices, write_picture_stack
 from medstyle_gan.inference.planning import Job, plan_translation
 from medstyle_gan.inference.sidecar import describe_translation, write_sidecar
-from medstyle_gan.inference.translation import Direction
 from medstyle_gan.inference.translator import OnProgress, Translator
 from medstyle_gan.volumes import (
     Volume,

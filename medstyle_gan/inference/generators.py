@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle
 from medstyle_gan.inference.padding import pad_slices
-from medstyle_gan.inference.translation import DOMAINS, Direction
 from medstyle_gan.networks import adapt_channels, build_generator
 from medstyle_gan.networks.precision import Precision
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.translation import DOMAINS, Direction
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.volumes import PICTURE_SUFFIXES, VOLUME_SUFFIXES, is_picture, is_volume
 

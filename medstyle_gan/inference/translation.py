@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.data.words import Domain
-
-Direction = Literal["scan_to_style", "style_to_scan"]
-DIRECTIONS: tuple[Direction, Direction] = ("scan_to_style", "style_to_scan")
-DOMAINS: dict[Direction, tuple[Domain, Domain]] = {
-    "scan_to_style": ("scan", "style"),
-    "style_to_scan": ("style", "scan"),
-}
+from medstyle_gan.data.words import Direction
 
 Image = TypeVar("Image")
 

@@ -29,19 +29,13 @@ from medstyle_gan.data.preprocessing import (
     restore_array,
     to_slices,
 )
-from medstyle_gan.data.words import Domain
+from medstyle_gan.data.words import DIRECTIONS, DOMAINS, Direction, Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle, load_bundle, model_hash
 from medstyle_gan.inference.generators import generate, resolve_device, restore_generator
 from medstyle_gan.inference.images import as_volume
 from medstyle_gan.inference.quantization import output_dtype, quantize
-from medstyle_gan.inference.translation import (
-    DIRECTIONS,
-    DOMAINS,
-    Direction,
-    Translation,
-    count_clipped,
-)
+from medstyle_gan.inference.translation import Translation, count_clipped
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.volumes import Picture, Volume, read_picture
 

@@ -10,23 +10,20 @@ network gets exactly the gradient that it gets in the alternating form.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from medstyle_gan.config import Config
+from medstyle_gan.data.words import INTO, OTHER, Direction
 from medstyle_gan.losses import AdversarialLoss, l1, total_variation
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import adapt_channels, build_discriminator, build_generator
-
-Direction = Literal["scan_to_style", "style_to_scan"]
-OTHER = {"scan": "style", "style": "scan"}
-INTO: dict[str, Direction] = {"style": "scan_to_style", "scan": "style_to_scan"}
 
 
 class CycleGAN(L.LightningModule):
@@ -102,7 +99,7 @@ class CycleGAN(L.LightningModule):
         Returns:
             domain → [image, translation, reconstruction, identity], each `(B, C, *spatial)`.
         """
-        rows = {}
+        rows: dict[str, list[Tensor]] = {}
         for domain, other in OTHER.items():
             image = batch[domain]
             translation = self.translate(image, INTO[other])
@@ -130,7 +127,7 @@ class CycleGAN(L.LightningModule):
                 terms[f"identity_{domain}"] = Term(l1(same, real[domain]), loss.identity.weight)
             else:
                 translated[domain] = generator(real[other])
-        reconstructed = {
+        reconstructed: dict[str, Tensor] = {
             domain: self.generators[INTO[domain]](translated[other])
             for domain, other in OTHER.items()
             if loss.cycle.weight or loss.perceptual.reconstruction_weight

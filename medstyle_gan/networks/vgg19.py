@@ -101,13 +101,7 @@ class VGG19Features(nn.Module):
         Raises:
             UserError: for images too small to reach the deepest layer.
         """
-        if min(x.shape[-2:]) < self.minimum_size:
-            raise UserError(
-                f"images of {x.shape[-2]}x{x.shape[-1]} are too small for VGG-19's "
-                f"{self._plan[-1]}: it needs {self.minimum_size}x{self.minimum_size}; take a "
-                "larger data.sample_size, or shallower loss.perceptual.layers and "
-                "loss.style.layers"
-            )
+        self.refuse_small(x.shape[-2:])
         device = x.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else self.mean.dtype
@@ -115,6 +109,19 @@ class VGG19Features(nn.Module):
             rgb = adapt_channels(x.to(self.mean.dtype), 3)
             normalized = ((rgb / 2 + 0.5 - self.mean) / self.std).to(dtype)
             return dict(self._activations(normalized, self._parameters_in(dtype)))
+
+    def refuse_small(self, size: Sequence[int]) -> None:
+        """Refuse images `(height, width)` that do not reach the deepest layer.
+
+        Raises:
+            UserError: naming the size that is needed.
+        """
+        if min(size) < self.minimum_size:
+            raise UserError(
+                f"images of {size[0]}x{size[1]} are too small for VGG-19's {self._plan[-1]}: it "
+                f"needs {self.minimum_size}x{self.minimum_size}; take a larger data.sample_size, "
+                "or shallower loss.perceptual.layers and loss.style.layers"
+            )
 
     def _activations(self, x: Tensor, weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         for name in self._plan:

@@ -113,6 +113,12 @@ CHANGEABLE = (
 )
 
 
+_ON_STEPS = (
+    "; the learning rates fall towards training.steps from the first step on, so that a run "
+    "made longer is another run"
+)
+
+
 def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted names of fields that differ, with the old and the new value."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
@@ -136,6 +142,7 @@ def refuse_changes(old: Config, new: Config) -> list[str]:
             "--resume: these fields differ from the run's config.yaml and cannot change:\n"
             + "\n".join(lines)
             + "\nleave them out, or start a new run in another folder"
+            + (_ON_STEPS if "training.steps" in refused else "")
         )
     return list(changed)
 

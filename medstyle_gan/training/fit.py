@@ -12,26 +12,21 @@ import lightning as L
 import torch
 
 from medstyle_gan.config import Config
-from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.errors import UserError
-from medstyle_gan.evaluation import find_pairs
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
-from medstyle_gan.methods import METHODS, CycleGAN
-from medstyle_gan.networks.precision import Precision, resolve_precision
-from medstyle_gan.networks.sizes import check_sizes
-from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes, restore_networks
+from medstyle_gan.methods import CycleGAN
+from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
+from medstyle_gan.training.preparation import Prepared, prepare_training
 from medstyle_gan.training.processes import is_first_process
-from medstyle_gan.training.progress import PreparationProgress, TrainingProgress
-from medstyle_gan.training.regularizer import make_regularizer
+from medstyle_gan.training.progress import TrainingProgress
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.trainer import make_trainer
-from medstyle_gan.training.validation import Validation, make_validation
 from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
 
 Announce = Callable[[str], None]
@@ -60,79 +55,69 @@ def train(
     """
     run = RunFolder(Path(out))
     state = _checkpoint_of(run, config) if resume else None
-    data = UnpairedDataModule(config)
     # Of several processes the first one makes the folder, writes and speaks.
     first = is_first_process()
     if not first:
         announce = None
     if not resume and first:
         run.refuse_used()
-    # Mistakes that can be seen at once must not wait until all volumes are prepared.
-    device = _device(config)
-    precision = resolve_precision(config.training.precision, device)
     logger = make_wandb_logger(config, run.path)
-    if config.data.pairs.folder:
-        find_pairs(config.data.pairs)
-    with PreparationProgress() as progress:
-        data.on_progress = None if announce is None else progress.show
-        data.prepare_data()
-        data.on_progress = None
-    data.setup("fit")
-    _seed(config.training.seed)
-    collections = {"scan": data.scan, "style": data.style}
-    regularizer = make_regularizer(config, collections, device, precision)
-    # Seeded again: the networks' start must not depend on what was made before them.
-    _seed(config.training.seed)
-    method: CycleGAN = METHODS[config.method.name](
-        config, data.scan.channels, data.style.channels, regularizer
-    )
-    _refuse_sample_size(config, method)
-    if state is not None:
-        restore_networks(method, state)
-        data.start_step = method.step
-    validation = make_validation(config, data)
-    if validation is not None and state is not None and state["best"] is not None:
-        validation.load_state_dict(state["best"])
+    prepared = prepare_training(config, state, show_progress=announce is not None)
     if first and resume:
         run.write_config(config)
     elif first:
         run.create(config)
     if announce is not None:
-        announce(_summary(config, data, device, precision, method.step))
-        if validation is not None and validation.notice is not None:
-            announce(validation.notice)
+        announce(prepared.summary(config))
+        if prepared.validation is not None and prepared.validation.notice is not None:
+            announce(prepared.validation.notice)
+    if prepared.method.step < config.training.steps:
+        _fit(config, run, prepared, state, logger, announce)
+    if first:
+        _save_model(config, run, prepared)
+    return run.path
+
+
+def _fit(
+    config: Config,
+    run: RunFolder,
+    prepared: Prepared,
+    state: dict[str, Any] | None,
+    logger: Any,
+    announce: Announce | None,
+) -> None:
+    """Train to the last step, or raise what the interruption asks for."""
     with Interruption() as interruption:
-        if method.step < config.training.steps:
-            callbacks = _callbacks(
-                config, run, data, validation, interruption, state, announce is not None
-            )
-            if logger is not None and announce is not None:
-                callbacks.insert(0, WandbAnnouncement(logger, announce))
-            with warnings.catch_warnings():
-                # Lightning's own remarks on hardware and loaders are not for our users.
-                warnings.filterwarnings("ignore", module="lightning.*")
-                trainer = make_trainer(config, precision, callbacks, logger)
-                try:
-                    trainer.fit(method, datamodule=data)
-                except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C
-                    if not interruption.requested:
-                        raise
-        if interruption.requested and method.step < config.training.steps:
+        callbacks = _callbacks(config, run, prepared, interruption, state, announce is not None)
+        if logger is not None and announce is not None:
+            callbacks.insert(0, WandbAnnouncement(logger, announce))
+        with warnings.catch_warnings():
+            # Lightning's own remarks on hardware and loaders are not for our users.
+            warnings.filterwarnings("ignore", module="lightning.*")
+            trainer = make_trainer(config, prepared.precision, callbacks, logger)
+            try:
+                trainer.fit(prepared.method, datamodule=prepared.data)
+            except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C
+                if not interruption.requested:
+                    raise
+        if interruption.requested and prepared.method.step < config.training.steps:
             if announce is not None:
                 announce(_how_to_go_on(run))
             raise interruption.as_exception()
-    if first:
-        save_bundle(
-            Bundle(
-                config=config,
-                state=_generator_weights(method),
-                steps=method.step,
-                fingerprint=data.fingerprint(),
-                **describe_collections(data.scan, data.style),
-            ),
-            run.model,
-        )
-    return run.path
+
+
+def _save_model(config: Config, run: RunFolder, prepared: Prepared) -> None:
+    data = prepared.data
+    save_bundle(
+        Bundle(
+            config=config,
+            state=_generator_weights(prepared.method),
+            steps=prepared.method.step,
+            fingerprint=data.fingerprint(),
+            **describe_collections(data.scan, data.style),
+        ),
+        run.model,
+    )
 
 
 def _checkpoint_of(run: RunFolder, config: Config) -> dict[str, Any]:
@@ -141,34 +126,6 @@ def _checkpoint_of(run: RunFolder, config: Config) -> dict[str, Any]:
     if state["method"] != config.method.name:
         raise UserError(f"{run.last}: a checkpoint of {state['method']}, not {config.method.name}")
     return state
-
-
-def _seed(seed: int) -> None:
-    L.seed_everything(seed, verbose=False)
-
-
-def _device(config: Config) -> torch.device:
-    wanted = config.training.accelerator
-    if wanted == "gpu" and not torch.cuda.is_available():
-        raise UserError("training.accelerator is gpu, but torch finds no GPU; use auto or cpu")
-    on_gpu = wanted != "cpu" and torch.cuda.is_available()
-    if on_gpu and config.training.devices > torch.cuda.device_count():
-        raise UserError(
-            f"training.devices is {config.training.devices}, but this machine has "
-            f"{torch.cuda.device_count()} GPU(s)"
-        )
-    return torch.device("cuda" if on_gpu else "cpu")
-
-
-def _refuse_sample_size(config: Config, method: CycleGAN) -> None:
-    """Refuses a sample that the networks cannot take, before the run's folder is made."""
-    sample = torch.empty(1, 1, *config.data.sample_size, device="meta")
-    for generator in method.generators.values():
-        divisor, minimum = generator.divisor, generator.minimum_size
-        check_sizes(sample, int(divisor), int(minimum))  # type: ignore[arg-type]
-    if config.loss.adversarial.weight:
-        for discriminator in method.discriminators.values():
-            check_sizes(sample, minimum=int(discriminator.minimum_size))  # type: ignore[arg-type]
 
 
 def _how_to_go_on(run: RunFolder) -> str:
@@ -181,14 +138,14 @@ def _how_to_go_on(run: RunFolder) -> str:
 def _callbacks(
     config: Config,
     run: RunFolder,
-    data: UnpairedDataModule,
-    validation: Validation | None,
+    prepared: Prepared,
     interruption: Interruption,
     state: dict[str, Any] | None,
     show_progress: bool,
 ) -> list[L.Callback]:
     """In the order in which they act on a step: the clock first, the checkpoint last."""
     every, steps, seed = config.logging, config.training.steps, config.training.seed
+    data, validation = prepared.data, prepared.validation
     throughput = Throughput()
     metrics = MetricsCSV(run.path / "metrics.csv", every.log_every, steps, throughput)
     panel_samples = {
@@ -222,22 +179,3 @@ def _generator_weights(method: CycleGAN) -> dict[str, torch.Tensor]:
         for direction, generator in generators.items()
         for name, tensor in generator.state_dict().items()
     }
-
-
-def _summary(
-    config: Config,
-    data: UnpairedDataModule,
-    device: torch.device,
-    precision: Precision,
-    start_step: int,
-) -> str:
-    scans, styles = len(data.scan), len(data.style)
-    held_out = sum(len(c) for c in (data.validation_scan, data.validation_style) if c is not None)
-    size = "x".join(map(str, config.data.sample_size))
-    first = f"from step {start_step} " if start_step else ""
-    return (
-        f"{scans} scans of {len(data.scan.subjects)} subjects, {styles} style items of "
-        f"{len(data.style.subjects)} subjects ({held_out} more held out); training "
-        f"{config.method.name} {first}to step {config.training.steps} on {size} samples, "
-        f"batch {config.training.batch_size}, {precision} on {device.type}"
-    )

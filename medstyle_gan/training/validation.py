@@ -14,11 +14,11 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
+from medstyle_gan.data.words import INTO, OTHER
 from medstyle_gan.evaluation import find_pairs, score_pairs, sliced_wasserstein_distance
 from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
 from medstyle_gan.methods import CycleGAN
-from medstyle_gan.methods.cyclegan import INTO, OTHER
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.throughput import Throughput
 

@@ -94,6 +94,17 @@ def test_validation_subjects_are_never_drawn(make: Make) -> None:
     assert len(module.scan.subjects) == len(module.style.subjects) == 2
 
 
+@pytest.mark.parametrize(("with_pairs", "held_out"), [(False, 1), (True, 0)])
+def test_unless_told_subjects_are_held_out_only_where_no_pairs_validate(
+    make: Make, tmp_path: Path, with_pairs: bool, held_out: int
+) -> None:
+    (tmp_path / "somebody").mkdir()
+    pairs = {"pairs": {"folder": str(tmp_path)}} if with_pairs else {}
+    split = make(validation_fraction=None, **pairs).split
+    assert len(split.validation_scan.subjects) == held_out
+    assert len(split.validation_style.subjects) == held_out
+
+
 def test_without_validation_there_is_none(make: Make) -> None:
     module = _ready(make())
     assert module.validation_scan is None

@@ -33,6 +33,7 @@ def test_names_are_mapped_and_masks_optional(pair_folder: Path) -> None:
         (subject / "mask.nii.gz").unlink()
     pairs = find(pair_folder, scan="T1W", style="T2W")
     assert len(pairs) == 2
+    assert find(pair_folder, scan="T1W.nii.gz", style="T2W.nii.gz") == pairs
     assert all(pair.mask is None for pair in pairs)
 
 

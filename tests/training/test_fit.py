@@ -264,12 +264,15 @@ def test_a_second_ctrl_c_stops_at_once_and_tells_that_there_is_no_checkpoint(
         ("data.sample_size=[42,42]", "multiples of 4"),
         ("discriminator.layers=4", "at least 48"),
         ("data.pairs.names.scan=nothing", "no scan"),
+        ("vgg.weights=/nowhere.pth", "no such file"),
+        ("data.sample_size=[28,28] loss.style.layers=[pool5]", "small for VGG-19's pool5"),
     ],
 )
 def test_what_cannot_be_trained_on_leaves_no_run_folder(
     folders: PhantomFolders, tmp_path: Path, override: str, message: str
 ) -> None:
-    settings = small_config(folders, f"data.pairs.folder={folders.pairs}", override)
+    pairs = f"data.pairs.folder={folders.pairs}"
+    settings = small_config(folders, pairs, *override.split())
     with pytest.raises(UserError, match=message):
         train(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,121 @@
+"""All that a training needs before its first step, with every mistake found before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+
+from medstyle_gan.config import Config
+from medstyle_gan.data.datamodule import UnpairedDataModule
+from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation import find_pairs
+from medstyle_gan.methods import METHODS, CycleGAN
+from medstyle_gan.networks.precision import Precision, resolve_precision
+from medstyle_gan.networks.sizes import check_sizes
+from medstyle_gan.training.checkpoint import restore_networks
+from medstyle_gan.training.progress import PreparationProgress
+from medstyle_gan.training.regularizer import load_features, make_regularizer
+from medstyle_gan.training.validation import Validation, make_validation
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a training is made of.
+
+    Attributes:
+        data: ready to be drawn from.
+        method: at the step that the training begins with.
+        validation: None where nothing can be validated on.
+        device: where it trains.
+        precision: arithmetic of the networks.
+    """
+
+    data: UnpairedDataModule
+    method: CycleGAN
+    validation: Validation | None
+    device: torch.device
+    precision: Precision
+
+    def summary(self, config: Config) -> str:
+        """One line on what was found and what will be done."""
+        data, training, start = self.data, config.training, self.method.step
+        held_out = (data.validation_scan, data.validation_style)
+        size = "x".join(map(str, config.data.sample_size))
+        first = f"from step {start} " if start else ""
+        what = (
+            f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
+            f"batch {training.batch_size}, {self.precision} on {self.device.type}"
+        )
+        if start >= training.steps:
+            what = f"the training stands at its last step ({start}) already"
+        return (
+            f"{len(data.scan)} scans of {len(data.scan.subjects)} subjects, {len(data.style)} "
+            f"style items of {len(data.style.subjects)} subjects "
+            f"({sum(len(c) for c in held_out if c is not None)} more held out); {what}"
+        )
+
+
+def prepare_training(config: Config, state: dict[str, Any] | None, show_progress: bool) -> Prepared:
+    """Read the data and make the networks; nothing is written but the cache.
+
+    Args:
+        config: all settings.
+        state: contents of the checkpoint to go on from; None begins at step 0.
+        show_progress: draw a bar while volumes are prepared.
+
+    Raises:
+        UserError: for unusable data or settings.
+    """
+    # Mistakes that can be seen at once must not wait until all volumes are prepared.
+    device = _device(config)
+    precision = resolve_precision(config.training.precision, device)
+    if config.data.pairs.folder:
+        find_pairs(config.data.pairs)
+    features = load_features(config)
+    data = UnpairedDataModule(config)
+    with PreparationProgress() as progress:
+        data.on_progress = progress.show if show_progress else None
+        data.prepare_data()
+        data.on_progress = None
+    data.setup("fit")
+    regularizer = make_regularizer(config, features, data, device, precision)
+    # The networks' start must not depend on what was made before them.
+    L.seed_everything(config.training.seed, verbose=False)
+    method: CycleGAN = METHODS[config.method.name](
+        config, data.scan.channels, data.style.channels, regularizer
+    )
+    _refuse_sample_size(config, method)
+    if state is not None:
+        restore_networks(method, state)
+        data.start_step = method.step
+    validation = make_validation(config, data)
+    if validation is not None and state is not None and state["best"] is not None:
+        validation.load_state_dict(state["best"])
+    return Prepared(data, method, validation, device, precision)
+
+
+def _device(config: Config) -> torch.device:
+    wanted = config.training.accelerator
+    if wanted == "gpu" and not torch.cuda.is_available():
+        raise UserError("training.accelerator is gpu, but torch finds no GPU; use auto or cpu")
+    on_gpu = wanted != "cpu" and torch.cuda.is_available()
+    if on_gpu and config.training.devices > torch.cuda.device_count():
+        raise UserError(
+            f"training.devices is {config.training.devices}, but this machine has "
+            f"{torch.cuda.device_count()} GPU(s)"
+        )
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def _refuse_sample_size(config: Config, method: CycleGAN) -> None:
+    """Refuses a sample that the networks cannot take, before the run's folder is made."""
+    sample = torch.empty(1, 1, *config.data.sample_size, device="meta")
+    for generator in method.generators.values():
+        divisor, minimum = generator.divisor, generator.minimum_size
+        check_sizes(sample, int(divisor), int(minimum))  # type: ignore[arg-type]
+    if config.loss.adversarial.weight:
+        for discriminator in method.discriminators.values():
+            check_sizes(sample, minimum=int(discriminator.minimum_size))  # type: ignore[arg-type]
