@@ -16,6 +16,7 @@ from medstyle_gan.inference.sidecar import describe_translation, write_sidecar
 from medstyle_gan.inference.translator import OnProgress, Translator
 from medstyle_gan.volumes import (
     Volume,
+    atomic_file,
     ensure_writable_folder,
     write_picture,
     write_volume,
@@ -153,5 +154,6 @@ def _commit(job: Job, facts: dict[str, object], write_output: Callable[[], None]
         if before is None:
             job.sidecar.unlink(missing_ok=True)
         else:
-            job.sidecar.write_bytes(before)
+            with atomic_file(job.sidecar) as file:
+                file.write(before)
         raise

@@ -221,7 +221,10 @@ class CycleGAN(L.LightningModule):
         total = generator_loss
         if judged:
             total = total + torch.stack([t.weight * t.value for t in judged.values()]).sum()
-        self.manual_backward(total)
+        # Lightning's autocast surrounds the whole step; inside it, the backward of matrix
+        # products that were kept in fp32 (Gram matrices) would run in bf16.
+        with torch.autocast(self.device.type, enabled=False):
+            self.manual_backward(total)
         for optimizer in optimizers if judged else optimizers[:1]:
             if method.gradient_clip:
                 # Not Lightning's own clipping: under bf16 it refuses fused optimisers.

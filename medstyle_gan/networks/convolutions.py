@@ -1,4 +1,4 @@
-"""Two convolutions of the generators, computed in cheaper but equal ways, in 2-D and 3-D."""
+"""Layers of the generators, computed in cheaper but equal ways, in 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from medstyle_gan.networks.precision import at_least_fp32
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED_CONV: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-REFLECTION_PAD: dict[int, Any] = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
 INSTANCE_NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 _CONVOLVE: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
@@ -22,6 +21,26 @@ _CONVOLVE_TRANSPOSED: dict[int, Any] = {2: F.conv_transpose2d, 3: F.conv_transpo
 # Along one axis, which taps of a 3-wide kernel on the doubled image fall on each tap of the
 # 4-wide transposed kernel: the doubling [1, 1] convolved with the flipped kernel.
 _MERGE = ((0.0, 0.0, 1.0, 1.0), (0.0, 1.0, 1.0, 0.0), (1.0, 1.0, 0.0, 0.0))
+
+
+class ReflectionPad(nn.Module):
+    """Reflection padding in the input's own type.
+
+    On a CPU autocast would pad in fp32: a cast there, and one back before the convolution.
+
+    Args:
+        width: pixels on each side of each axis.
+        dims: 2 or 3 spatial dimensions.
+    """
+
+    def __init__(self, width: int, dims: int = 2) -> None:
+        super().__init__()
+        self.widths = (width, width) * dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad `(B, C, *spatial)`."""
+        with torch.autocast(x.device.type, enabled=False):
+            return F.pad(x, self.widths, mode="reflect")
 
 
 class ResizeConv(nn.Module):
@@ -53,8 +72,8 @@ class ResizeConv(nn.Module):
         weight = self.conv.weight
         with torch.autocast(x.device.type, enabled=False):
             kernel = weight.flatten(2) @ self.merge
+            padded = F.pad(x, (1, 1) * self.dims, mode="replicate")
         kernel = kernel.unflatten(2, (4,) * self.dims).transpose(0, 1)
-        padded = F.pad(x, (1, 1) * self.dims, mode="replicate")
         return _CONVOLVE_TRANSPOSED[self.dims](padded, kernel, self.conv.bias, stride=2, padding=3)
 
 

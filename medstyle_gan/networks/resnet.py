@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from medstyle_gan.networks.convolutions import (
     CONV,
     INSTANCE_NORM,
-    REFLECTION_PAD,
     TRANSPOSED_CONV,
     OutputConv,
+    ReflectionPad,
     ResizeConv,
 )
 from medstyle_gan.networks.initialization import init_weights_
@@ -31,11 +31,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            REFLECTION_PAD[dims](1),
+            ReflectionPad(1, dims),
             CONV[dims](channels, channels, 3),
             INSTANCE_NORM[dims](channels),
             nn.ReLU(inplace=True),
-            REFLECTION_PAD[dims](1),
+            ReflectionPad(1, dims),
             CONV[dims](channels, channels, 3),
             INSTANCE_NORM[dims](channels),
         )
@@ -77,9 +77,9 @@ class ResNetGenerator(nn.Module):
         dims: int = 2,
     ) -> None:
         super().__init__()
-        conv, norm, pad = CONV[dims], INSTANCE_NORM[dims], REFLECTION_PAD[dims]
+        conv, norm = CONV[dims], INSTANCE_NORM[dims]
         layers: list[nn.Module] = [
-            pad(3),
+            ReflectionPad(3, dims),
             conv(in_channels, ngf, 7),
             norm(ngf),
             nn.ReLU(inplace=True),
@@ -105,7 +105,7 @@ class ResNetGenerator(nn.Module):
             else:
                 up = ResizeConv(width, width // 2, dims)
             layers += [up, norm(width // 2), nn.ReLU(inplace=True)]
-        layers += [pad(3), OutputConv(ngf, out_channels, 7, dims), nn.Tanh()]
+        layers += [ReflectionPad(3, dims), OutputConv(ngf, out_channels, 7, dims), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         init_weights_(self)
 

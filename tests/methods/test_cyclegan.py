@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.methods import CycleGAN
-from medstyle_gan.methods.vgg_regularizer import VGGRegularizer
+from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import VGG19Features
 
 NO_VGG = (
@@ -187,3 +187,27 @@ def test_frozen_vgg_is_neither_in_the_weights_nor_trained() -> None:
         id(p) for o in method.configure_optimizers() for g in o.param_groups for p in g["params"]
     }
     assert trained == {id(p) for p in method.parameters()}
+
+
+def test_the_backward_of_fp32_matrix_products_is_not_cast_to_bf16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step under autocast: a fp32 product inside its loss gets the gradient that fp32 gives."""
+    method = make(config(*NO_VGG))
+    factor = torch.rand(64, 64, requires_grad=True)
+    other = torch.rand(64, 64)
+
+    def losses(real: object) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        with torch.autocast("cpu", enabled=False):
+            return {"product": Term((factor @ other).square().mean(), 1.0)}, {}
+
+    optimizers = [torch.optim.Adam([torch.zeros(1, requires_grad=True)]) for _ in range(2)]
+    monkeypatch.setattr(method, "generator_terms", losses)
+    monkeypatch.setattr(method, "discriminator_terms", lambda real, translated: {})
+    monkeypatch.setattr(method, "optimizers", lambda: optimizers)
+    monkeypatch.setattr(method, "manual_backward", lambda loss: loss.backward())
+    with torch.autocast("cpu", torch.bfloat16):
+        method.training_step(batch(), 0)
+    expected = 2 * (factor @ other) @ other.T / factor.numel()
+    assert factor.grad is not None
+    torch.testing.assert_close(factor.grad, expected.detach())
