@@ -244,6 +244,11 @@ class ResNetGeneratorConfig(Section):
     upsampling: Literal["transpose", "resize"] = Field(
         "resize", description="transposed convolution, or resize then convolution"
     )
+    checkpoint_activations: bool = Field(
+        False,
+        description="compute the residual blocks again in the backward pass instead of keeping "
+        "what is in them: less memory, about a fifth more time",
+    )
 
 
 class UNetGeneratorConfig(Section):

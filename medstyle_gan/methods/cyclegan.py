@@ -29,6 +29,7 @@ from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import adapt_channels, build_discriminator, build_generator
+from medstyle_gan.networks.precision import at_least_fp32
 
 
 class CycleGAN(L.LightningModule):
@@ -193,7 +194,7 @@ class CycleGAN(L.LightningModule):
         if not adversarial.weight:
             return terms
         for domain, discriminator in self.discriminators.items():
-            images = translated[domain].detach().float()
+            images = at_least_fp32(translated[domain].detach())
             fake = self.pools[domain].exchange(images, self.step, position)
             scores = discriminator(torch.cat([real[domain], fake]))
             halves = [score.chunk(2) for score in scores]
