@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,9 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
 
     random = torch.get_rng_state()
     try:
-        with FakeTensorMode():
+        with FakeTensorMode(), warnings.catch_warnings():
+            # Copying tensors without data for the moving average, torch warns of their address.
+            warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
             method = _without_data(config, channels)
             if getattr(config.generator, "checkpoint_activations", False):
                 for module in method.modules():

@@ -39,6 +39,11 @@ class Prepared:
     device: torch.device
     precision: Precision
 
+    @property
+    def footing(self) -> tuple[dict[str, int], Precision, torch.device]:
+        """What the memory of a step depends on besides the config, as `training.memory` asks."""
+        return self.method.channels, self.precision, self.device
+
     def summary(self, config: Config) -> str:
         """One line on what was found and what will be done."""
         data, training, start = self.data, config.training, self.method.step
