@@ -19,6 +19,7 @@ from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.memory import describe_step, explaining_out_of_memory
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
@@ -69,6 +70,8 @@ def train(
         run.create(config)
     if announce is not None:
         announce(prepared.summary(config))
+        if prepared.method.step < config.training.steps:
+            announce(describe_step(config, *prepared.footing))
         if prepared.validation is not None and prepared.validation.notice is not None:
             announce(prepared.validation.notice)
     if prepared.method.step < config.training.steps:
@@ -96,7 +99,8 @@ def _fit(
             warnings.filterwarnings("ignore", module="lightning.*")
             trainer = make_trainer(config, prepared.precision, callbacks, logger)
             try:
-                trainer.fit(prepared.method, datamodule=prepared.data)
+                with explaining_out_of_memory(config, *prepared.footing):
+                    trainer.fit(prepared.method, datamodule=prepared.data)
             except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C
                 if not interruption.requested:
                     raise

@@ -39,15 +39,23 @@ class Prepared:
     device: torch.device
     precision: Precision
 
+    @property
+    def footing(self) -> tuple[dict[str, int], Precision, torch.device]:
+        """What the memory of a step depends on besides the config, as `training.memory` asks."""
+        return self.method.channels, self.precision, self.device
+
     def summary(self, config: Config) -> str:
         """One line on what was found and what will be done."""
         data, training, start = self.data, config.training, self.method.step
         held_out = (data.validation_scan, data.validation_style)
         size = "x".join(map(str, config.data.sample_size))
+        batch = str(training.batch_size)
+        if training.accumulate > 1:
+            batch = f"{training.accumulate} x {batch}"
         first = f"from step {start} " if start else ""
         what = (
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
-            f"batch {training.batch_size}, {self.precision} on {self.device.type}"
+            f"batch {batch}, {self.precision} on {self.device.type}"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
