@@ -12,6 +12,7 @@ from medstyle_gan.training.progress import (
     TrainingProgress,
     format_seconds,
 )
+from medstyle_gan.training.throughput import Throughput
 from tests.training.dummy_method import DummyMethod, fit
 
 
@@ -84,6 +85,39 @@ def test_resumed_training_begins_where_it_is_and_rates_only_its_own_steps() -> N
     stream = Terminal()
     fit(DummyMethod(start_step=100), 106, [TrainingProgress(106, stream)])
     assert "step 100/106" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("wait", "shown"), [(0.4, ""), (2.5, "waits for data 20%")])
+def test_the_wait_for_data_is_shown_where_it_is_worth_it(wait: float, shown: str) -> None:
+    stream, clock = io.StringIO(), TickingClock()
+    throughput = Throughput(clock)
+    progress = TrainingProgress(9, stream, clock=clock, throughput=throughput)
+
+    def read() -> None:
+        clock.now += wait
+
+    fit(DummyMethod(), 9, [throughput, Tick(clock), progress], read=read)
+
+    lines = stream.getvalue().splitlines()
+    assert all(("waits for data" in line) == bool(shown) for line in lines)
+    assert shown in lines[-1]
+
+
+def test_the_wait_that_is_shown_is_the_latest() -> None:
+    stream, clock = io.StringIO(), TickingClock()
+    throughput = Throughput(clock)
+    progress = TrainingProgress(30, stream, clock=clock, throughput=throughput)
+    reads = []
+
+    def read() -> None:
+        reads.append(1)
+        clock.now += 30.0 if len(reads) <= 9 else 0.0
+
+    fit(DummyMethod(), 30, [throughput, Tick(clock), progress], read=read)
+
+    lines = stream.getvalue().splitlines()
+    assert "waits for data 75%" in lines[1]
+    assert "waits" not in lines[-1]
 
 
 def test_lightnings_own_bar_is_replaced(capfd: pytest.CaptureFixture[str]) -> None:
