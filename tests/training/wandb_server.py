@@ -87,6 +87,12 @@ def answer_query(
         bucket = {"id": "r", "name": name, "displayName": name, "description": ""}
         bucket |= {"config": "{}", "sweepName": None, "historyLineCount": 0, "project": project}
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+    if "upsertSweep" in text:
+        entity = {"id": "e", "name": "someone"}
+        project = {"id": "p", "name": variables["projectName"], "entity": entity}
+        return {"upsertSweep": {"sweep": {"name": "a_sweep", "project": project}}}
+    if "viewer" in text:
+        return {"viewer": {"id": "u", "entity": "someone", "flags": "{}", "teams": {"edges": []}}}
     if "createRunFiles" in text:
         files = [{"name": f, "uploadUrl": f"{host}/file/{f}"} for f in variables["files"]]
         return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
