@@ -89,7 +89,7 @@ class PrivateWandbLogger(WandbLogger):
         )
         self._run: Run | None = None
         self._public_config = public_config(config)
-        self._folder = run_folder
+        self._folder = run_folder.absolute()
         self._waits_for_model = config.logging.upload_model
 
     @property
@@ -139,7 +139,7 @@ class PrivateWandbLogger(WandbLogger):
         # wandb notes where the files are until they are sent. An offline run keeps that for
         # long, so that it names them as seen from the run's folder. Nor does it get a copy in
         # the user's home ("immutable").
-        run, folder = self.experiment, self._folder.absolute()
+        run, folder = self.experiment, self._folder
         with chdir(folder):
             for file in sorted((folder / model.name).iterdir()):
                 place = file.relative_to(folder) if self._mode == "offline" else file

@@ -93,10 +93,34 @@ def answer_query(
         return {"upsertSweep": {"sweep": {"name": "a_sweep", "project": project}}}
     if "viewer" in text:
         return {"viewer": {"id": "u", "entity": "someone", "flags": "{}", "teams": {"edges": []}}}
+    if "rtifact" in text:
+        return answer_artifact(text, variables, host)
     if "createRunFiles" in text:
         files = [{"name": f, "uploadUrl": f"{host}/file/{f}"} for f in variables["files"]]
         return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
     return {}
+
+
+def answer_artifact(text: str, variables: dict[str, Any], host: str) -> dict[str, Any]:
+    """A new artefact, whose every file is wanted."""
+    manifest = {"file": {"id": "f", "uploadUrl": f"{host}/file/manifest", "uploadHeaders": []}}
+    if "createArtifactFiles" in text:
+        wanted = [file["name"] for file in variables["input"]["artifactFiles"]]
+        common = {"storagePath": "s", "uploadHeaders": [], "uploadMultipartUrls": None}
+        nodes = [
+            common | {"uploadUrl": f"{host}/file/artifact/{name}", "artifact": {"id": "a"}}
+            for name in wanted
+        ]
+        return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+    if "createArtifactManifest" in text:
+        return {"createArtifactManifest": {"artifactManifest": manifest | {"id": "m"}}}
+    if "updateArtifactManifest" in text:
+        return {"updateArtifactManifest": {"artifactManifest": manifest}}
+    if "commitArtifact" in text:
+        return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}
+    sequence = {"latestArtifact": None}
+    artifact = {"id": "a", "state": "PENDING", "artifactSequence": sequence}
+    return {"createArtifact": {"artifact": artifact}}
 
 
 def resume_status(name: str, history: dict[str, list[dict[str, Any]]]) -> dict[str, Any] | None:
