@@ -23,65 +23,6 @@ _WAIT_WORTH_SHOWING = 0.05  # share of the time without a batch
 _WAIT_WINDOW = 15.0  # seconds of training that the share is taken over, at least
 
 
-class PreparationProgress:
-    """Files that are prepared for a training; nothing where all of it takes no time.
-
-    Args:
-        stream: Where it goes (None: stderr); what is not a terminal gets plain lines.
-        line_every: Seconds between plain lines.
-        delay: Seconds before a terminal's bar is first drawn.
-        clock: Seconds, monotonic.
-    """
-
-    def __init__(
-        self,
-        stream: TextIO | None = None,
-        line_every: float = 30.0,
-        delay: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._every = line_every
-        self._delay = delay
-        self._clock = clock
-        self._terminal = self._stream.isatty()
-        self._shown = clock()
-        self._bar: tqdm[Any] | None = None
-
-    def __enter__(self) -> PreparationProgress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def show(self, domain: str, done: int, total: int) -> None:
-        """Files done and in all of a domain; each domain begins anew."""
-        if not self._terminal:
-            if self._clock() - self._shown >= self._every:
-                self._stream.write(f"preparing {domain}: {done}/{total} files\n")
-                self._stream.flush()
-                self._shown = self._clock()
-            return
-        if self._bar is None:
-            self._bar = tqdm(
-                total=total,
-                desc=f"preparing {domain}",
-                unit=" files",
-                file=self._stream,
-                dynamic_ncols=True,
-                delay=self._delay,
-                leave=False,
-            )
-        self._bar.update(done - self._bar.n)
-        if done == total:
-            self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
 class TrainingProgress(ProgressBar):
     """Steps done, main losses, steps a second and time left; takes Lightning's bar's place.
 

@@ -8,7 +8,6 @@ import lightning as L
 import pytest
 
 from medstyle_gan.training.progress import (
-    PreparationProgress,
     TrainingProgress,
     format_seconds,
 )
@@ -162,33 +161,3 @@ def test_message_does_not_tear_the_bar() -> None:
 )
 def test_durations_are_told_in_words(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
-
-
-def test_preparation_is_a_bar_on_a_terminal() -> None:
-    stream = Terminal()
-    with PreparationProgress(stream, delay=0.0) as progress:
-        for domain, total in (("scan", 2), ("style", 3)):
-            for done in range(1, total + 1):
-                progress.show(domain, done, total)
-    assert "preparing scan" in stream.getvalue()
-    assert "preparing style" in stream.getvalue()
-    assert "\n" not in stream.getvalue()  # what comes next takes the line
-
-
-def test_preparation_that_takes_no_time_shows_nothing() -> None:
-    for stream in (Terminal(), io.StringIO()):
-        with PreparationProgress(stream) as progress:
-            progress.show("scan", 1, 1)
-        assert stream.getvalue().strip() == ""
-
-
-def test_preparation_is_a_line_now_and_then_elsewhere() -> None:
-    stream, clock = io.StringIO(), TickingClock()
-    with PreparationProgress(stream, clock=clock) as progress:
-        for done in range(1, 8):
-            clock.now += 10.0
-            progress.show("scan", done, 7)
-    assert stream.getvalue().splitlines() == [
-        "preparing scan: 3/7 files",
-        "preparing scan: 6/7 files",
-    ]
