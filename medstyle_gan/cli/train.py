@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wandb", choices=["off", "offline", "online"], help="Weights & Biases (default: off)"
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="look into some steps: trace and table in RUN/profile",
+    )
     parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs")
     add_config_arguments(parser)
 
@@ -50,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     from medstyle_gan.training import train
     from medstyle_gan.training.processes import is_first_process
 
-    folder = train(config, args.out, args.resume, lambda line: print(line, file=sys.stderr))
+    folder = train(
+        config, args.out, args.resume, lambda line: print(line, file=sys.stderr), args.profile
+    )
     if is_first_process():
         print(f"model: {folder / 'model'}")
         print(f"translate with: medstyle translate {shlex.quote(str(folder))} SCAN... -o OUT")

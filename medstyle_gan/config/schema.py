@@ -394,6 +394,9 @@ class LoggingConfig(Section):
     )
     project: str = Field("medstyle_gan", description="Weights & Biases project")
     run_name: str | None = Field(None, description="Weights & Biases run name (null: chosen)")
+    upload_model: bool = Field(
+        False, description="log the trained model to Weights & Biases as an artefact"
+    )
     log_every: PositiveInt = Field(50, description="steps between rows of metrics")
     panel_every: PositiveInt = Field(500, description="steps between sample panels")
     panel_samples: PositiveInt = Field(4, description="rows of a panel, fixed for the run")

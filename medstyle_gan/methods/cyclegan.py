@@ -27,6 +27,7 @@ from medstyle_gan.losses import AdversarialLoss, l1, total_variation
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
+from medstyle_gan.methods.step_clock import StepClock
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import adapt_channels, build_discriminator, build_generator
 from medstyle_gan.networks.precision import at_least_fp32
@@ -45,6 +46,7 @@ class CycleGAN(L.LightningModule):
         step: steps done, however many optimisers each has.
         logged: detached scalars of the latest step, `loss/<name>` unweighted.
         ema: the generators' moving average.
+        step_clock: tells generators', discriminators' and VGG-19's time apart, where it is started.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class CycleGAN(L.LightningModule):
         self.step = 0
         # Skipped steps in all and in a row, on the device: only their readers wait for it.
         self._skips = torch.zeros(2, dtype=torch.int64)
+        self.step_clock = StepClock()
         self.logged: dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------------- counters
@@ -163,19 +166,28 @@ class CycleGAN(L.LightningModule):
             for domain, other in OTHER.items()
             if loss.cycle.weight or loss.perceptual.reconstruction_weight
         }
+        # Where a gradient has come through all that judges these, the generators' begins.
+        self.step_clock.backward("generators", [*translated.values(), *reconstructed.values()])
+        judged: list[Tensor] = []
         for domain, into in INTO.items():
             if loss.cycle.weight:
                 value = l1(reconstructed[domain], real[domain])
                 terms[f"cycle_{domain}"] = Term(value, loss.cycle.weight)
             if loss.adversarial.weight:
-                scores = self._score_detached(domain, translated[domain])
+                with self.step_clock.part("discriminators"):
+                    scores = self._score_detached(domain, translated[domain])
                 value = self.adversarial.generator(scores)
                 terms[f"adversarial_{into}"] = Term(value, loss.adversarial.weight)
+                judged.append(value)
             if loss.total_variation.weight:
                 value = total_variation(translated[domain])
                 terms[f"total_variation_{into}"] = Term(value, loss.total_variation.weight)
+        self.step_clock.backward("discriminators", judged)
         if self.regularizer is not None:
-            terms |= self.regularizer(self.step, real, translated, reconstructed)
+            with self.step_clock.part("vgg"):
+                seen = self.regularizer(self.step, real, translated, reconstructed)
+            self.step_clock.backward("vgg", (term.value for term in seen.values()))
+            terms |= seen
         return terms, translated
 
     def discriminator_terms(
@@ -272,9 +284,12 @@ class CycleGAN(L.LightningModule):
 
     def _add_gradients(self, real: dict[str, Tensor], share: float, position: int) -> None:
         """Add a part's gradients and losses, weighted by its share of the step's images."""
-        terms, translated = self.generator_terms(real)
+        with self.step_clock.part("generators"):
+            terms, translated = self.generator_terms(real)
         generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
-        judged = self.discriminator_terms(real, translated, position)
+        with self.step_clock.part("discriminators"):
+            judged = self.discriminator_terms(real, translated, position)
+        self.step_clock.backward("discriminators", (term.value for term in judged.values()))
         total = generator_loss
         if judged:
             total = total + torch.stack([t.weight * t.value for t in judged.values()]).sum()
@@ -283,7 +298,7 @@ class CycleGAN(L.LightningModule):
         scale = torch.where(total.detach().isfinite(), share, torch.nan)
         # Lightning's autocast surrounds the whole step; inside it, the backward of matrix
         # products that were kept in fp32 (Gram matrices) would run in bf16.
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), self.step_clock.part("rest"):
             self.manual_backward(total * scale)
 
         values = {f"loss/{name}": t.value.detach() for name, t in (terms | judged).items()}

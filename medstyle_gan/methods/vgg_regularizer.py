@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,15 @@ def wanted_layers(loss: LossConfig) -> tuple[str, ...]:
     if loss.style.weight:
         layers += loss.style.layers
     return tuple(dict.fromkeys(layers))
+
+
+def cadence(loss: LossConfig) -> int:
+    """Steps after which the lazily applied terms repeat their pattern; 1 without them."""
+    perceptual = loss.perceptual.weight or loss.perceptual.reconstruction_weight
+    return math.lcm(
+        loss.perceptual.every_n_steps if perceptual else 1,
+        loss.style.every_n_steps if loss.style.weight else 1,
+    )
 
 
 @torch.no_grad()

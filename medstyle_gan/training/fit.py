@@ -16,6 +16,7 @@ from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
 from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
@@ -24,6 +25,7 @@ from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
 from medstyle_gan.training.processes import is_first_process
+from medstyle_gan.training.profiling import Profiling
 from medstyle_gan.training.progress import TrainingProgress
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
@@ -34,7 +36,11 @@ Announce = Callable[[str], None]
 
 
 def train(
-    config: Config, out: str | Path, resume: bool = False, announce: Announce | None = None
+    config: Config,
+    out: str | Path,
+    resume: bool = False,
+    announce: Announce | None = None,
+    profile: bool = False,
 ) -> Path:
     """Train a translator and leave a run folder with its model.
 
@@ -44,6 +50,7 @@ def train(
         resume: go on from `checkpoints/last.ckpt` as if the run had never stopped.
         announce: takes a line about what was found and what will be done (a command prints
             it); None says nothing and shows no progress bar.
+        profile: look into a few of the steps; what is seen goes to `profile/` in the run.
 
     Returns:
         The run folder: `config.yaml`, `metrics.csv`, `samples/`, `checkpoints/`, `model/`.
@@ -75,9 +82,12 @@ def train(
         if prepared.validation is not None and prepared.validation.notice is not None:
             announce(prepared.validation.notice)
     if prepared.method.step < config.training.steps:
-        _fit(config, run, prepared, state, logger, announce)
+        _fit(config, run, prepared, state, logger, announce, profile)
     if first:
         _save_model(config, run, prepared)
+        if logger is not None and config.logging.upload_model:
+            logger.upload_model(run.model, prepared.method.step)
+            logger.close()
     return run.path
 
 
@@ -88,10 +98,13 @@ def _fit(
     state: dict[str, Any] | None,
     logger: Any,
     announce: Announce | None,
+    profile: bool,
 ) -> None:
     """Train to the last step, or raise what the interruption asks for."""
     with Interruption() as interruption:
-        callbacks = _callbacks(config, run, prepared, interruption, state, announce is not None)
+        callbacks = _callbacks(
+            config, run, prepared, interruption, state, announce is not None, profile
+        )
         if logger is not None and announce is not None:
             callbacks.insert(0, WandbAnnouncement(logger, announce))
         with warnings.catch_warnings():
@@ -105,6 +118,8 @@ def _fit(
                 if not interruption.requested:
                     raise
         if interruption.requested and prepared.method.step < config.training.steps:
+            if logger is not None:
+                logger.close()
             if announce is not None:
                 announce(_how_to_go_on(run))
             raise interruption.as_exception()
@@ -146,11 +161,13 @@ def _callbacks(
     interruption: Interruption,
     state: dict[str, Any] | None,
     show_progress: bool,
+    profile: bool,
 ) -> list[L.Callback]:
     """In the order in which they act on a step: the clock first, the checkpoint last."""
     every, steps, seed = config.logging, config.training.steps, config.training.seed
     data, validation = prepared.data, prepared.validation
-    throughput = Throughput()
+    period = cadence(config.loss)
+    throughput = Throughput(period=period)
     metrics = MetricsCSV(run.path / "metrics.csv", every.log_every, steps, throughput)
     panel_samples = {
         domain: fixed_samples(collection, config.data, every.panel_samples, seed)
@@ -161,6 +178,7 @@ def _callbacks(
     }
     callbacks: list[L.Callback] = [
         throughput,
+        *([Profiling(run.path / "profile", steps, period, throughput)] if profile else []),
         metrics,
         SamplePanels(run.samples, every.panel_every, panel_samples, throughput),
     ]
@@ -168,7 +186,7 @@ def _callbacks(
         validation.attach(metrics, throughput)
         callbacks.append(validation)
     if show_progress:
-        callbacks.append(TrainingProgress(steps))
+        callbacks.append(TrainingProgress(steps, throughput=throughput))
     every_checkpoint = config.training.checkpoint_every
     callbacks.append(
         Checkpointing(run, every_checkpoint, interruption, metrics, validation, throughput, state)

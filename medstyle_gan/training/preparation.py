@@ -10,13 +10,13 @@ import torch
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.datamodule import UnpairedDataModule
+from medstyle_gan.data.progress import FilesProgress
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import find_pairs
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
-from medstyle_gan.training.progress import PreparationProgress
 from medstyle_gan.training.regularizer import load_features, make_regularizer
 from medstyle_gan.training.validation import Validation, make_validation
 
@@ -84,7 +84,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         find_pairs(config.data.pairs)
     features = load_features(config)
     data = UnpairedDataModule(config)
-    with PreparationProgress() as progress:
+    with FilesProgress("preparing") as progress:
         data.on_progress = progress.show if show_progress else None
         data.prepare_data()
         data.on_progress = None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -90,6 +92,28 @@ def test_run_folder_holds_all_that_was_promised(run: Path) -> None:
     names = sorted(p.name for p in (run / "model").iterdir())
     assert names == ["generators.safetensors", "model.yaml"]
     assert not list(run.rglob("*.part"))
+
+
+def test_profiling_changes_nothing_but_what_is_told(
+    run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    profiled = train(small_config(folders), tmp_path / "run", announce=lines.append, profile=True)
+    assert_same_weights(profiled, run)
+    figures = json.loads((profiled / "profile" / "operations.json").read_text())
+    assert (figures["first_step"], figures["steps"]) == (0, 8)
+    assert any("convolution" in operation["name"] for operation in figures["operations"])
+    names = [f"{run}", str(folders.scans.parent), "sub-"]
+    trace = gzip.decompress((profiled / "profile" / "trace.json.gz").read_bytes()).decode()
+    assert not [name for name in [*names, str(tmp_path)] if name in trace]
+
+
+def test_metrics_tell_where_the_steps_time_goes(run: Path) -> None:
+    first, *_ = rows_of(run)  # the first period of steps is taken apart
+    parts = ("generators", "discriminators", "vgg")
+    shares = [float(first[f"step_share/{part}"]) for part in parts]
+    assert all(share > 0 for share in shares)
+    assert sum(shares) < 1
 
 
 def test_saved_config_is_accepted_back(run: Path, folders: PhantomFolders) -> None:
