@@ -41,8 +41,8 @@ def test_estimate_is_what_a_real_step_keeps() -> None:
 
     real = {d: torch.rand(1, 1, 64, 64) for d in GREY}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        terms, translated = method.generator_terms(real)
-        method.discriminator_terms(real, translated)
+        kept_alive, translated = method.generator_terms(real)
+        kept_alive |= method.discriminator_terms(real, translated)
     weights = [p for p in method.parameters() if p.untyped_storage().data_ptr() not in kept]
     for tensor in [*weights, *real.values()]:
         keep(tensor)
@@ -55,7 +55,7 @@ def test_estimate_is_what_a_real_step_keeps() -> None:
 def test_estimate_grows_with_the_batch_and_not_with_what_is_added_up() -> None:
     one, two, three = (bytes_of(f"training.batch_size={n}") for n in (1, 2, 3))
     assert three - two == pytest.approx(two - one, rel=0.01)
-    assert two > 1.5 * one
+    assert two > 1.3 * one
     assert bytes_of("training.accumulate=4") == one
 
 
