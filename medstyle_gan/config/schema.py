@@ -384,6 +384,9 @@ class TrainingConfig(Section):
     )
     validate_every: PositiveInt = Field(1_000, description="steps between validations")
     checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
+    keep_checkpoints: PositiveInt = Field(
+        3, description="regular checkpoints to keep, besides the one with the best score"
+    )
 
 
 class LoggingConfig(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,12 +181,16 @@ class CachedCollection(Sequence[CachedVolume]):
         return CachedCollection(volumes, self.domain) if volumes else None
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the data is like, without a path or a name: counts and ranges of facts."""
+        """What the data is like, without a path or a name: counts and ranges of facts.
+
+        `contents` changes with any file, its place in the order, and how it is prepared.
+        """
         facts = [volume.facts for volume in self._volumes]
         spacings = np.array([fact.spacing for fact in facts])
         return {
             "volumes": len(self),
             "subjects": len(self._by_subject),
+            "contents": self._contents(),
             "slices": sum(len(volume) for volume in self._volumes),
             "channels": self.channels,
             "shapes": sorted({"x".join(map(str, fact.shape)) for fact in facts}),
@@ -206,3 +212,9 @@ class CachedCollection(Sequence[CachedVolume]):
                 float(np.mean([v.foreground_share.mean() for v in self._volumes])), 4
             ),
         }
+
+    def _contents(self) -> str:
+        """SHA-256 over all files' contents and preparation, in the order that draws go by."""
+        keys = [volume.path.stem for volume in self._volumes]
+        subjects = [positions for _, positions in self._by_subject]
+        return hashlib.sha256(json.dumps([keys, subjects]).encode()).hexdigest()

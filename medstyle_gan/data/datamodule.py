@@ -167,6 +167,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
                 "scale": collection.scale.as_dict(),
                 "background": collection.background,
                 "validation_subjects": len(held_out.subjects) if held_out else 0,
+                "validation_contents": held_out.fingerprint()["contents"] if held_out else None,
             }
             for domain, collection, held_out in (
                 ("scan", self.scan, self.validation_scan),

@@ -2,45 +2,80 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.volumes import atomic_file
 
-FORMAT_VERSION = 1
+# Raise it when the contents change so that older ones cannot be gone on from.
+FORMAT_VERSION = 3
 
 
-def save_checkpoint(
-    path: Path,
+class DamagedCheckpoint(UserError):
+    """A file that is cut short or whose bytes are not those that were written.
+
+    Attributes:
+        in_short: the message without the folder.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.in_short = f"{path.name}: {reason}"
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a checkpoint holds of its run besides the training's own state.
+
+    Attributes:
+        fingerprint: of the data (no path, no name), to notice that a collection has changed.
+        made_with: versions and machine, to notice that they have.
+    """
+
+    fingerprint: dict[str, Any]
+    made_with: dict[str, Any]
+
+
+def training_state(
     method: CycleGAN,
     optimizers: list[torch.optim.Optimizer],
-    metrics: dict[str, Any],
+    ranks: list[dict[str, Any]],
     best: dict[str, Any] | None,
-) -> None:
-    """Write a checkpoint under a temporary name, then rename it: never half a file.
+    precision: dict[str, Any],
+    samples: int,
+    circumstances: Circumstances,
+) -> dict[str, Any]:
+    """The contents of a checkpoint.
 
-    It holds plain tensors, numbers and strings only, so that it loads with
-    `torch.load(weights_only=True)` and can carry no code.
+    They are plain tensors, numbers and text only, so that the file loads with
+    `torch.load(weights_only=True)` and can carry no code. Samples, augmentations and choices
+    of the pools are keyed by (seed, step), and the learning rates follow from the step: they
+    have no state, nor have loader processes.
 
     Args:
-        path: the file to write.
-        method: the method with its networks, moving average, pools and step count.
+        method: the method with its networks, moving average and counters.
         optimizers: in the method's order.
-        metrics: the interval of `metrics.csv` that is under way.
+        ranks: of each process the state that is its own, as `own_state` gives it.
         best: score and step of the best validation so far.
-
-    Raises:
-        UserError: when the disk refuses the file; what stood at `path` stays.
+        precision: state of the arithmetic; empty but for a gradient scaler's, which neither
+            fp32 nor bf16 has.
+        samples: samples of each domain drawn so far, by all processes together.
+        circumstances: of the run.
     """
-    state = {
+    return {
         "format_version": FORMAT_VERSION,
         "method": method.config.method.name,
         "step": method.step,
+        "counters": method.counters(),
+        "samples": samples,
         "config": method.config.model_dump(mode="json"),
         "channels": method.channels,
         "networks": {
@@ -48,11 +83,56 @@ def save_checkpoint(
         },
         "ema": method.ema.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "pools": {domain: pool.state_dict() for domain, pool in method.pools.items()},
-        "torch_rng": torch.get_rng_state(),
-        "metrics": metrics,
+        "precision": precision,
+        "ranks": ranks,
         "best": best,
+        "fingerprint": circumstances.fingerprint,
+        "made_with": circumstances.made_with,
     }
+
+
+def own_state(method: CycleGAN, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What only this process has: generators of random numbers, pools, the metrics' interval.
+
+    All on the CPU, so that it can be sent to the first process.
+    """
+    device = method.device
+    return {
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "pools": {domain: _on_cpu(pool.state_dict()) for domain, pool in method.pools.items()},
+        "metrics": metrics,
+    }
+
+
+def restore_own_state(method: CycleGAN, own: dict[str, Any]) -> None:
+    """Take over what `own_state` gave, but for the metrics; the method is on its device."""
+    for domain, pool in method.pools.items():
+        pool.load_state_dict(own["pools"][domain])
+        pool.to(method.device)
+    torch.set_rng_state(own["rng"])
+    if own["cuda_rng"] is not None and method.device.type == "cuda":
+        torch.cuda.set_rng_state(own["cuda_rng"], method.device)
+
+
+def restore_networks(method: CycleGAN, state: dict[str, Any]) -> None:
+    """Take over what exists before the training starts: networks, average and counters."""
+    for name, module in method.trained_networks().items():
+        module.load_state_dict(state["networks"][name])
+    method.ema.load_state_dict(state["ema"])
+    method.load_counters(state["counters"])
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint under a temporary name, then rename it: never half a file.
+
+    Args:
+        path: the file to write.
+        state: as `training_state` makes it.
+
+    Raises:
+        UserError: when the disk refuses the file; what stood at `path` stays.
+    """
     with atomic_file(path) as file:
         try:
             torch.save(state, file)
@@ -64,94 +144,75 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's contents.
+    """Read a checkpoint's contents, once every byte has been found to be as written.
 
     Raises:
-        UserError: for a file that is missing, damaged, or from another format.
+        DamagedCheckpoint: for a file that is cut short or damaged.
+        UserError: for one that is missing, a folder, of another format, or that holds objects,
+            which could run code.
     """
+    if path.is_dir():
+        raise UserError(
+            f"{path}: is a folder, not a checkpoint; move it away and put the file back, or "
+            "start a new run in another folder"
+        )
     if not path.exists():
         raise UserError(
             f"{path}: there is none, the run stopped before its first checkpoint; remove its "
             "folder and start again without --resume"
         )
+    _refuse_damaged(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); it is damaged or "
-            "was not written by medstyle train"
+            f"{path}: holds more than tensors, numbers and text, which could run code and is "
+            "never loaded; medstyle train did not write it: put back a checkpoint of this run"
         ) from error
+    except (OSError, RuntimeError) as error:
+        raise DamagedCheckpoint(path, f"not readable ({type(error).__name__})") from error
     version = state.get("format_version") if isinstance(state, dict) else None
+    if not isinstance(version, int):
+        raise UserError(f"{path}: not a checkpoint of medstyle train; put back one of this run")
     if version != FORMAT_VERSION:
+        newer = version > FORMAT_VERSION
         raise UserError(
-            f"{path}: checkpoint format {version} is not this version's ({FORMAT_VERSION})"
+            f"{path}: written by {'a newer' if newer else 'an older'} medstyle_gan (checkpoint "
+            f"format {version}, this one's is {FORMAT_VERSION}); "
+            + ("update medstyle_gan" if newer else "go on with that version")
+            + ", or start a new run in another folder"
         )
     return dict(state)
 
 
-def restore_networks(method: CycleGAN, state: dict[str, Any]) -> None:
-    """Take over all but the optimisers, which do not exist before the training starts."""
-    for name, module in method.trained_networks().items():
-        module.load_state_dict(state["networks"][name])
-    method.ema.load_state_dict(state["ema"])
-    for domain, pool in method.pools.items():
-        pool.load_state_dict(state["pools"][domain])
-    method.step = state["step"]
+def step_of_checkpoint(path: Path) -> int | None:
+    """The step of a checkpoint, without reading its tensors; None where it cannot be told."""
+    try:
+        # Mapped, so that only the table of contents is read.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return int(state["step"])
+    except Exception:  # missing, damaged or something else: loading it will say what
+        return None
 
 
-# Fields whose change leaves the run comparable; everything else must stay as it was.
-CHANGEABLE = (
-    "data.cache.",
-    "data.pairs.folder",
-    "data.scans",
-    "data.style",
-    "data.workers",
-    "inference.",
-    "logging.",
-    "training.checkpoint_every",
-    "training.validate_every",
-)
+def _refuse_damaged(path: Path) -> None:
+    """Compares every record with its checksum; torch does not do it when it loads."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, zlib.error) as error:
+        raise DamagedCheckpoint(
+            path, "damaged: cut short, or not a checkpoint of medstyle train"
+        ) from error
+    except OSError as error:
+        raise DamagedCheckpoint(path, f"not readable ({error.strerror})") from error
+    if bad is not None:
+        raise DamagedCheckpoint(path, "damaged: its checksum does not fit its contents")
 
 
-_ON_STEPS = (
-    "; the learning rates fall towards training.steps from the first step on, so that a run "
-    "made longer is another run"
-)
-
-
-def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Dotted names of fields that differ, with the old and the new value."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    keys = dict.fromkeys([*before, *after])
-    return {
-        key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
-    }
-
-
-def refuse_changes(old: Config, new: Config) -> list[str]:
-    """Names of the changed fields that a resumed run may change.
-
-    Raises:
-        UserError: naming every field that must not change, with both values.
-    """
-    changed = changed_fields(old, new)
-    refused = {key: pair for key, pair in changed.items() if not key.startswith(CHANGEABLE)}
-    if refused:
-        lines = [f"  {key}: was {was}, now {now}" for key, (was, now) in refused.items()]
-        raise UserError(
-            "--resume: these fields differ from the run's config.yaml and cannot change:\n"
-            + "\n".join(lines)
-            + "\nleave them out, or start a new run in another folder"
-            + (_ON_STEPS if "training.steps" in refused else "")
-        )
-    return list(changed)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def _on_cpu(tree: Any) -> Any:
+    if isinstance(tree, torch.Tensor):
+        return tree.cpu()
+    if isinstance(tree, dict):
+        return {key: _on_cpu(value) for key, value in tree.items()}
+    return tree

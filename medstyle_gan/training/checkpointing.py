@@ -10,26 +10,35 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
-from medstyle_gan.training.checkpoint import save_checkpoint
+from medstyle_gan.training.checkpoint import (
+    Circumstances,
+    own_state,
+    restore_own_state,
+    training_state,
+)
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
+from medstyle_gan.training.processes import gather_on_first
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.validation import Validation
 
 
 class Checkpointing(L.Callback):
-    """Writes `checkpoints/last.ckpt` and `best.ckpt`, and restores the optimisers on resume.
+    """Writes the run's checkpoints, and restores on resume what exists only in a training.
 
     Must stand last among the callbacks: a checkpoint holds what the others did in its step.
+    All processes take part in each: every one has pools and generators of its own.
 
     Args:
         run: the run's folder.
         every: steps between checkpoints.
+        keep: regular checkpoints to keep.
         interruption: what notes Ctrl-C and SIGTERM.
         metrics: the interval under way is part of a checkpoint.
         validation: tells whether this step's score is the best so far; None without one.
         throughput: what clocks the training, stopped meanwhile.
+        circumstances: of the run, part of a checkpoint.
         resumed: contents of the checkpoint that the run goes on from.
     """
 
@@ -37,20 +46,25 @@ class Checkpointing(L.Callback):
         self,
         run: RunFolder,
         every: int,
+        keep: int,
         interruption: Interruption,
         metrics: MetricsCSV,
         validation: Validation | None,
         throughput: Throughput,
+        circumstances: Circumstances,
         resumed: dict[str, Any] | None,
     ) -> None:
         self._run = run
         self._every = every
+        self._keep = keep
         self._interruption = interruption
         self._metrics = metrics
         self._validation = validation
         self._throughput = throughput
+        self._circumstances = circumstances
         self._resumed = resumed
         self._saved_step: int | None = None
+        self._indices = torch.empty(0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore what exists only once the training has begun."""
@@ -58,11 +72,11 @@ class Checkpointing(L.Callback):
             return
         for optimizer, state in zip(trainer.optimizers, self._resumed["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self._metrics.load_state_dict(self._resumed["metrics"])
+        trainer.precision_plugin.load_state_dict(self._resumed["precision"])
         assert isinstance(pl_module, CycleGAN)
-        for pool in pl_module.pools.values():
-            pool.to(pl_module.device)
-        torch.set_rng_state(self._resumed["torch_rng"])
+        own = self._resumed["ranks"][trainer.global_rank]
+        restore_own_state(pl_module, own)
+        self._metrics.load_state_dict(own["metrics"])
         self._resumed = None
 
     def on_train_batch_end(
@@ -75,10 +89,11 @@ class Checkpointing(L.Callback):
     ) -> None:
         """Write what is due, and stop after the step in which the signal came."""
         assert isinstance(pl_module, CycleGAN)
-        if self._validation is not None and self._validation.best_step == pl_module.step:
-            self._save(trainer, pl_module, best=True)
-        if pl_module.step % self._every == 0 or self._interruption.requested:
-            self._save(trainer, pl_module)
+        self._indices = batch["index"]
+        best = self._validation is not None and self._validation.best_step == pl_module.step
+        regular = pl_module.step % self._every == 0 or self._interruption.requested
+        if best or regular:
+            self._save(trainer, pl_module, regular, best)
         if self._interruption.requested:
             trainer.should_stop = True
 
@@ -96,20 +111,34 @@ class Checkpointing(L.Callback):
         if isinstance(exception, SIGTERMException) and self._saved_step != pl_module.step:
             self._save(trainer, pl_module)
 
-    def _save(self, trainer: L.Trainer, method: CycleGAN, best: bool = False) -> None:
-        if not trainer.is_global_zero:
-            return
+    def _save(
+        self, trainer: L.Trainer, method: CycleGAN, regular: bool = True, best: bool = False
+    ) -> None:
         with self._throughput.paused():
-            self._refuse_diverged(method)
-            save_checkpoint(
-                self._run.best if best else self._run.last,
-                method,
-                trainer.optimizers,
-                metrics=self._metrics.state_dict(),
-                best=None if self._validation is None else self._validation.state_dict(),
-            )
-        if not best:
+            samples = self._samples_drawn(trainer, method.step)
+            ranks = gather_on_first(own_state(method, self._metrics.state_dict()))
+            if ranks is not None:
+                self._refuse_diverged(method)
+                state = training_state(
+                    method,
+                    trainer.optimizers,
+                    ranks,
+                    best=None if self._validation is None else self._validation.state_dict(),
+                    precision=trainer.precision_plugin.state_dict(),
+                    samples=samples,
+                    circumstances=self._circumstances,
+                )
+                self._run.checkpoints.save(state, self._keep, regular, best)
+        if regular:
             self._saved_step = method.step
+
+    def _samples_drawn(self, trainer: L.Trainer, step: int) -> int:
+        """Samples that all processes have drawn; a resumed run draws on from there."""
+        count = len(self._indices) * trainer.world_size
+        # The sampler is made anew from the step alone, so it must be where the step says.
+        first = (step - 1) * count + trainer.global_rank * len(self._indices)
+        assert int(self._indices[0]) == first, "the sampler is not where the step is"
+        return step * count
 
     def _refuse_diverged(self, method: CycleGAN) -> None:
         """Keep the last good checkpoint, and say what to do, where weights are not finite."""
@@ -119,7 +148,8 @@ class Checkpointing(L.Callback):
             if not all(bool(torch.isfinite(p).all()) for p in network.parameters())
         ]
         if bad:
-            kept = f"{self._run.last} is of an earlier step" if self._run.last.exists() else ""
+            last = self._run.checkpoints.last
+            kept = f"{last} is of an earlier step" if last.exists() else ""
             raise UserError(
                 f"the training diverged before step {method.step}: {', '.join(bad)} hold NaN or "
                 "infinite weights; nothing of this step was saved. Start a new run with smaller "

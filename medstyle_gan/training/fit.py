@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,26 @@ import torch
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.sampling import fixed_samples
-from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.methods.vgg_regularizer import cadence
-from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
+from medstyle_gan.training.checkpoint import Circumstances
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.memory import describe_step, explaining_out_of_memory
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
-from medstyle_gan.training.processes import is_first_process
+from medstyle_gan.training.processes import is_first_process, this_process
 from medstyle_gan.training.profiling import Profiling
 from medstyle_gan.training.progress import TrainingProgress
+from medstyle_gan.training.resuming import find_resumed
 from medstyle_gan.training.run_folder import RunFolder
+from medstyle_gan.training.run_record import made_with, record_start
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.trainer import make_trainer
 from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
+from medstyle_gan.volumes.atomic import remove_left_over
 
 Announce = Callable[[str], None]
 
@@ -47,13 +50,14 @@ def train(
     Args:
         config: all settings; `data.scans` and `data.style` must be given.
         out: the run folder, new or empty; with `resume`, that of the run to go on with.
-        resume: go on from `checkpoints/last.ckpt` as if the run had never stopped.
+        resume: go on from the newest intact checkpoint as if the run had never stopped.
         announce: takes a line about what was found and what will be done (a command prints
             it); None says nothing and shows no progress bar.
         profile: look into a few of the steps; what is seen goes to `profile/` in the run.
 
     Returns:
-        The run folder: `config.yaml`, `metrics.csv`, `samples/`, `checkpoints/`, `model/`.
+        The run folder: `config.yaml`, `run.yaml`, `metrics.csv`, `samples/`, `checkpoints/`,
+        `model/`.
 
     Raises:
         UserError: for unusable data or settings, a folder that is in use, or a resume of
@@ -62,32 +66,47 @@ def train(
         SystemExit: with code 143 after SIGTERM, likewise.
     """
     run = RunFolder(Path(out))
-    state = _checkpoint_of(run, config) if resume else None
     # Of several processes the first one makes the folder, writes and speaks.
-    first = is_first_process()
+    first, processes = is_first_process(), this_process().world_size
     if not first:
         announce = None
-    if not resume and first:
-        run.refuse_used()
-    logger = make_wandb_logger(config, run.path)
-    prepared = prepare_training(config, state, show_progress=announce is not None)
-    if first and resume:
-        run.write_config(config)
-    elif first:
-        run.create(config)
-    if announce is not None:
-        announce(prepared.summary(config))
+    with ExitStack() as lock:
+        if first and resume:
+            run.read_config()  # there is a run
+            lock.enter_context(run.locked())
+            remove_left_over(run.path)
+        elif first:
+            run.refuse_used()
+        resumed = find_resumed(run, config, processes) if resume else None
+        state = None if resumed is None else resumed.state
+        logger = make_wandb_logger(config, run.path)
+        prepared = prepare_training(config, state, show_progress=announce is not None)
+        facts = made_with(prepared.device, prepared.precision, processes)
+        circumstances = Circumstances(prepared.data.fingerprint(), facts)
+        if first and resume:
+            run.write_config(config)
+        elif first:
+            run.create(config)
+            lock.enter_context(run.locked())
+        if first:
+            record_start(run.record, prepared.method.step, facts, circumstances.fingerprint)
+        if resumed is not None:
+            resumed.compare(facts)
+        if announce is not None:
+            for notice in resumed.notices if resumed is not None else ():
+                announce(notice)
+            announce(prepared.summary(config))
+            if prepared.method.step < config.training.steps:
+                announce(describe_step(config, *prepared.footing))
+            if prepared.validation is not None and prepared.validation.notice is not None:
+                announce(prepared.validation.notice)
         if prepared.method.step < config.training.steps:
-            announce(describe_step(config, *prepared.footing))
-        if prepared.validation is not None and prepared.validation.notice is not None:
-            announce(prepared.validation.notice)
-    if prepared.method.step < config.training.steps:
-        _fit(config, run, prepared, state, logger, announce, profile)
-    if first:
-        _save_model(config, run, prepared)
-        if logger is not None and config.logging.upload_model:
-            logger.upload_model(run.model, prepared.method.step)
-            logger.close()
+            _fit(config, run, prepared, circumstances, state, logger, announce, profile)
+        if first:
+            _save_model(config, run, prepared)
+            if logger is not None and config.logging.upload_model:
+                logger.upload_model(run.model, prepared.method.step)
+                logger.close()
     return run.path
 
 
@@ -95,6 +114,7 @@ def _fit(
     config: Config,
     run: RunFolder,
     prepared: Prepared,
+    circumstances: Circumstances,
     state: dict[str, Any] | None,
     logger: Any,
     announce: Announce | None,
@@ -103,7 +123,7 @@ def _fit(
     """Train to the last step, or raise what the interruption asks for."""
     with Interruption() as interruption:
         callbacks = _callbacks(
-            config, run, prepared, interruption, state, announce is not None, profile
+            config, run, prepared, interruption, circumstances, state, announce is not None, profile
         )
         if logger is not None and announce is not None:
             callbacks.insert(0, WandbAnnouncement(logger, announce))
@@ -139,16 +159,8 @@ def _save_model(config: Config, run: RunFolder, prepared: Prepared) -> None:
     )
 
 
-def _checkpoint_of(run: RunFolder, config: Config) -> dict[str, Any]:
-    refuse_changes(run.read_config(), config)
-    state = load_checkpoint(run.last)
-    if state["method"] != config.method.name:
-        raise UserError(f"{run.last}: a checkpoint of {state['method']}, not {config.method.name}")
-    return state
-
-
 def _how_to_go_on(run: RunFolder) -> str:
-    if not run.last.exists():
+    if not run.checkpoints.any():
         return "stopped before the first checkpoint: nothing to go on from"
     folder = shlex.quote(str(run.path))
     return f"stopped; go on from the last checkpoint with: medstyle train --resume -o {folder}"
@@ -159,6 +171,7 @@ def _callbacks(
     run: RunFolder,
     prepared: Prepared,
     interruption: Interruption,
+    circumstances: Circumstances,
     state: dict[str, Any] | None,
     show_progress: bool,
     profile: bool,
@@ -187,9 +200,18 @@ def _callbacks(
         callbacks.append(validation)
     if show_progress:
         callbacks.append(TrainingProgress(steps, throughput=throughput))
-    every_checkpoint = config.training.checkpoint_every
     callbacks.append(
-        Checkpointing(run, every_checkpoint, interruption, metrics, validation, throughput, state)
+        Checkpointing(
+            run,
+            config.training.checkpoint_every,
+            config.training.keep_checkpoints,
+            interruption,
+            metrics,
+            validation,
+            throughput,
+            circumstances,
+            state,
+        )
     )
     return callbacks
 

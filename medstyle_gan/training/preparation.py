@@ -18,6 +18,7 @@ from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
 from medstyle_gan.training.regularizer import load_features, make_regularizer
+from medstyle_gan.training.run_record import refuse_changed_data
 from medstyle_gan.training.validation import Validation, make_validation
 
 
@@ -89,6 +90,8 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         data.prepare_data()
         data.on_progress = None
     data.setup("fit")
+    if state is not None:
+        refuse_changed_data(state["fingerprint"], data.fingerprint())
     regularizer = make_regularizer(config, features, data, device, precision)
     # The networks' start must not depend on what was made before them.
     L.seed_everything(config.training.seed, verbose=False)

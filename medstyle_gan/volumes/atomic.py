@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from medstyle_gan.errors import UserError
 
+_LEFT_OVER = ".medstyle-*.part"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -34,7 +36,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         UserError: The folder cannot be written to, or the disk is full.
     """
     path = Path(path)
-    temporary = path.parent / f".medstyle-{secrets.token_hex(8)}.part"
+    temporary = _temporary(path.parent)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -52,6 +54,50 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
+def second_name(path: Path, other: Path) -> None:
+    """Gives a complete file another name in its folder, in place of what has that name.
+
+    At every moment `other` is the old file or the new one, whole. It is a hard link, which
+    costs nothing, and on disks without links a copy. Later both names live apart: replacing
+    or removing one leaves the other.
+
+    Args:
+        path: The file.
+        other: Its second name.
+
+    Raises:
+        UserError: The folder cannot be written to, or the disk is full.
+    """
+    temporary = _temporary(other.parent)
+    try:
+        os.link(path, temporary)
+    except OSError:  # FAT, some network disks: no links there
+        with path.open("rb") as source, atomic_file(other) as copy:
+            shutil.copyfileobj(source, copy)
+        return
+    try:
+        temporary.replace(other)
+    except OSError as error:
+        raise UserError(_explain(error, other)) from error
+    finally:
+        # Renaming does nothing where both names are of one file already.
+        temporary.unlink(missing_ok=True)
+
+
+def remove_left_over(folder: str | os.PathLike[str]) -> int:
+    """Removes what killed programs left half-written in a folder and the folders in it.
+
+    Only where no program is writing: the files of one that is cannot be told from these.
+
+    Returns:
+        How many files there were.
+    """
+    left = list(Path(folder).rglob(_LEFT_OVER))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
 def ensure_writable_folder(folder: str | os.PathLike[str]) -> None:
     """Makes a folder if it is missing and proves that files can be written into it.
 
@@ -59,7 +105,7 @@ def ensure_writable_folder(folder: str | os.PathLike[str]) -> None:
         UserError: They cannot, so a command can stop before its work rather than after it.
     """
     folder = Path(folder)
-    probe = folder / f".medstyle-{secrets.token_hex(8)}.part"
+    probe = _temporary(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
@@ -68,6 +114,10 @@ def ensure_writable_folder(folder: str | os.PathLike[str]) -> None:
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / _LEFT_OVER.replace("*", secrets.token_hex(8))
 
 
 def _explain(error: OSError, path: Path) -> str:

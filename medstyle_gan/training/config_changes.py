@@ -1,0 +1,136 @@
+"""What a resumed run may change in its config, and why the rest must stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medstyle_gan.config import Config
+from medstyle_gan.errors import UserError
+from medstyle_gan.methods.schedule import constant_then_linear
+
+# Fields whose change leaves the run what it would have been; everything else must stay.
+CHANGEABLE = (
+    "data.cache.",
+    "data.pairs.folder",
+    # Files may move; the collections' contents are compared instead.
+    "data.scans",
+    "data.style",
+    "data.workers",
+    # Computes the same values again instead of keeping them.
+    "generator.checkpoint_activations",
+    "guards.",
+    "inference.",
+    "logging.",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.max_time",
+    "training.validate_every",
+)
+
+_NETWORKS = "the saved weights are those of other networks"
+_DEALT = "each process has its own part of every batch"
+# The first prefix that fits a refused field gives the reason.
+_REASONS = (
+    ("generator.", _NETWORKS),
+    ("discriminator.", _NETWORKS),
+    ("data.dims", _NETWORKS),
+    ("data.", "the run would go on with other samples"),
+    ("method.name", "another method has other networks and optimisers"),
+    ("method.", "the run would go on by other rules than it began with"),
+    ("loss.", "the run would go on by other rules than it began with"),
+    ("vgg.", "the perceptual and style losses would be measured differently"),
+    ("training.seed", "every random choice depends on it"),
+    ("training.batch_size", "a step would be other samples"),
+    ("training.accumulate", "a step would be other samples"),
+    ("training.devices", _DEALT),
+    ("training.nodes", _DEALT),
+    ("training.accelerator", "another device computes other roundings"),
+    ("training.precision", "another arithmetic computes other roundings"),
+)
+
+
+def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted names of fields that differ, with the old and the new value."""
+    before, after = flat_fields(old), flat_fields(new)
+    keys = dict.fromkeys([*before, *after])
+    return {
+        key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
+    }
+
+
+def refuse_changes(old: Config, new: Config, step: int) -> dict[str, tuple[Any, Any]]:
+    """The changed fields that a resumed run may change, with the old and the new value.
+
+    Args:
+        old: of the run so far.
+        new: asked for.
+        step: steps done.
+
+    Raises:
+        UserError: naming every field that must not change, with both values and the reason.
+    """
+    changed = changed_fields(old, new)
+    refused: dict[str, str] = {}
+    for key in changed:
+        if key == "training.steps":
+            reason = _against_steps(old, new, step)
+        elif key.startswith(CHANGEABLE):
+            reason = None
+        else:
+            reason = next((r for prefix, r in _REASONS if key.startswith(prefix)), "")
+        if reason is not None:
+            refused[key] = f" ({reason})" if reason else ""
+    if refused:
+        lines = [f"  {k}: was {changed[k][0]}, now {changed[k][1]}{r}" for k, r in refused.items()]
+        raise UserError(
+            "--resume: these fields differ from the run's config.yaml and cannot change:\n"
+            + "\n".join(lines)
+            + "\nleave them out, or start a new run in another folder"
+        )
+    return changed
+
+
+def describe_changes(changed: dict[str, tuple[Any, Any]]) -> str:
+    """One line on what a resumed run does otherwise than before.
+
+    The paths of collections are left out but for the fact: a line may end in a log.
+    """
+    parts = []
+    for key, (was, now) in changed.items():
+        where = key in ("data.scans", "data.style", "data.pairs.folder", "data.cache.folder")
+        parts.append(f"{key} (another place)" if where else f"{key} {was} → {now}")
+    return "changed since the run began: " + ", ".join(parts)
+
+
+def flat_fields(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    return _flat(config.model_dump(mode="json"))
+
+
+def _against_steps(old: Config, new: Config, step: int) -> str | None:
+    """Why a run at `step` cannot get another length; None where it can.
+
+    The learning rates fall towards `training.steps`. A run may become longer or shorter
+    as long as all its steps so far had the rates that they have in a run of the new length.
+    """
+    if new.training.steps < step:
+        return f"the run has done {step} already"
+    fraction = old.method.constant_fraction
+    for earlier in range(step):
+        was = constant_then_linear(earlier, old.training.steps, fraction)
+        if was != constant_then_linear(earlier, new.training.steps, fraction):
+            return (
+                f"the learning rates fall towards training.steps, and from step {earlier} on they "
+                "had other values than in a run of the new length"
+            )
+    return None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
