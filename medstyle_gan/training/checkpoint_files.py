@@ -103,11 +103,17 @@ class CheckpointFiles:
         else:
             save_checkpoint(path, state)
         second_name(path, self.last)
-        # Files of later steps are damaged ones that a resume has passed over: they must not
-        # take the place of good ones, and go when the training gets there.
-        done = [old for step, old in self.numbered().items() if step <= state["step"]]
-        for old in done[keep:]:
-            old.unlink(missing_ok=True)
+        self.remove_old(keep, state["step"])
+
+    def remove_old(self, keep: int, newest: int) -> None:
+        """Remove regular ones beyond the latest `keep` of steps up to `newest`.
+
+        Those of later steps are damaged ones that a resume has passed over: they must not take
+        the place of good ones, and go when the training gets there.
+        """
+        done = [path for step, path in self.numbered().items() if step <= newest]
+        for path in done[keep:]:
+            path.unlink(missing_ok=True)
 
     def newest_intact(self) -> Found:
         """Read the newest checkpoint that is whole.

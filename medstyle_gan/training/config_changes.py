@@ -30,7 +30,7 @@ CHANGEABLE = (
 _NETWORKS = "the saved weights are those of other networks"
 _DEALT = "each process has its own part of every batch"
 # The first prefix that fits a refused field gives the reason.
-_REASONS = (
+REASONS = (
     ("generator.", _NETWORKS),
     ("discriminator.", _NETWORKS),
     ("data.dims", _NETWORKS),
@@ -77,7 +77,7 @@ def refuse_changes(old: Config, new: Config, step: int) -> dict[str, tuple[Any, 
         elif key.startswith(CHANGEABLE):
             reason = None
         else:
-            reason = next((r for prefix, r in _REASONS if key.startswith(prefix)), "")
+            reason = next((r for prefix, r in REASONS if key.startswith(prefix)), "")
         if reason is not None:
             refused[key] = f" ({reason})" if reason else ""
     if refused:

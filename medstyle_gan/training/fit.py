@@ -85,6 +85,7 @@ def train(
         circumstances = Circumstances(prepared.data.fingerprint(), facts)
         if first and resume:
             run.write_config(config)
+            run.checkpoints.remove_old(config.training.keep_checkpoints, prepared.method.step)
         elif first:
             run.create(config)
             lock.enter_context(run.locked())

@@ -17,7 +17,7 @@ from medstyle_gan.cli import main
 from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import load_bundle
-from medstyle_gan.training import checkpointing, fit
+from medstyle_gan.training import checkpoint_files, fit
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.metrics_csv import MetricsTable
 from tests.end_to_end.full_disk import full_disk
@@ -97,14 +97,15 @@ def test_an_earlier_checkpoint_stays_and_the_run_goes_on_from_it(
 ) -> None:
     run = tmp_path / "run"
     largest = (trained / "checkpoints" / "last.ckpt").stat().st_size // 2
-    save = on_call(2, largest, checkpointing.save_checkpoint)
-    monkeypatch.setattr(checkpointing, "save_checkpoint", save)
+    save = on_call(2, largest, checkpoint_files.save_checkpoint)
+    monkeypatch.setattr(checkpoint_files, "save_checkpoint", save)
     message = refused(
         capsys, *train_command(phantoms.scans, phantoms.style, run, "training.checkpoint_every=1")
     )
     monkeypatch.undo()
     assert message.startswith(f"{run / 'checkpoints'}")
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == ["last.ckpt", "step_00000001.ckpt"]
     assert load_checkpoint(run / "checkpoints" / "last.ckpt")["step"] == 1
     assert not half_files(run)
 
@@ -116,7 +117,7 @@ def test_a_checkpoint_is_whole_or_absent_wherever_the_disk_was_full(
     phantoms: PhantomFolders, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = (trained / "checkpoints" / "last.ckpt").stat().st_size
-    real, messages = checkpointing.save_checkpoint, []
+    real, messages = checkpoint_files.save_checkpoint, []
 
     def save(path: Path, *args: Any, **kwargs: Any) -> None:
         # torch fails in another way at almost each place: while it writes, and in closing.
@@ -127,7 +128,7 @@ def test_a_checkpoint_is_whole_or_absent_wherever_the_disk_was_full(
             assert not list(path.parent.iterdir())
         raise caught.value
 
-    monkeypatch.setattr(checkpointing, "save_checkpoint", save)
+    monkeypatch.setattr(checkpoint_files, "save_checkpoint", save)
     command = train_command(phantoms.scans, phantoms.style, tmp_path / "run", "training.steps=1")
     assert main([str(word) for word in command]) == 2
     assert len(messages) > 30

@@ -120,7 +120,8 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         os.close(reading)
         answer = {"status": os.waitstatus_to_exitcode(status), "lines": told}
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 def _train(order: dict[str, Any], lines: IO[str]) -> int:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from medstyle_gan.config import Config, load_config
@@ -22,7 +24,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, load_bundle
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import train
-from medstyle_gan.training.checkpoint import load_checkpoint
+from medstyle_gan.training.checkpoint import load_checkpoint, save_checkpoint
 from medstyle_gan.volumes import read_volume
 
 
@@ -65,6 +67,12 @@ def small_config(folders: PhantomFolders, *overrides: str) -> Config:
 @pytest.fixture(scope="module")
 def run(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(small_config(folders), tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def copied_run(run: Path, tmp_path: Path) -> Path:
+    """A finished run that a test may spoil."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
@@ -162,7 +170,8 @@ def test_panels_show_two_rows_of_eight_pictures(run: Path) -> None:
 
 def test_checkpoint_loads_without_pickled_code(run: Path) -> None:
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert state["step"] == 8
+    assert state["step"] == state["samples"] == 8
+    assert len(state["ranks"]) == 1
     assert not any("vgg" in name for name in state["networks"])
 
 
@@ -231,9 +240,9 @@ def test_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
     train(small_config(folders), out, resume=True)
     assert_same_weights(run, out)
     for ours, theirs in zip(rows_of(run), rows_of(out), strict=True):
-        clocks = ("samples_per_second", "data_wait_share", "peak_memory_mib")
-        assert {k: v for k, v in ours.items() if k not in clocks} == {
-            k: v for k, v in theirs.items() if k not in clocks
+        clocks = ("samples_per_second", "data_wait_share", "peak_memory_mib", "step_share/")
+        assert {k: v for k, v in ours.items() if not k.startswith(clocks)} == {
+            k: v for k, v in theirs.items() if not k.startswith(clocks)
         }
 
 
@@ -251,17 +260,105 @@ def test_resume_refuses_changed_fields_and_names_them(run: Path, folders: Phanto
     assert "log_every" not in str(caught.value)
 
 
+def test_resume_refuses_a_checkpoint_of_another_method_or_of_more_processes(
+    copied_run: Path, folders: PhantomFolders
+) -> None:
+    path = copied_run / "checkpoints" / "step_00000008.ckpt"
+    state = load_checkpoint(path)
+    save_checkpoint(path, state | {"method": "cut"})
+    with pytest.raises(UserError, match=r"step_00000008\.ckpt: a checkpoint of cut, not of cycle"):
+        train(small_config(folders), copied_run, resume=True)
+    save_checkpoint(path, state | {"ranks": 2 * state["ranks"]})
+    with pytest.raises(UserError, match="written by 2 processes together, now there are 1"):
+        train(small_config(folders), copied_run, resume=True)
+
+
 def test_resume_without_a_run_says_so(folders: PhantomFolders, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run there"):
         train(small_config(folders), tmp_path, resume=True)
 
 
-def test_damaged_checkpoint_is_refused(folders: PhantomFolders, tmp_path: Path) -> None:
-    out = train(small_config(folders, "training.steps=2"), tmp_path / "run")
-    checkpoint = out / "checkpoints" / "last.ckpt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"last\.ckpt"):
-        train(small_config(folders, "training.steps=2"), out, resume=True)
+def test_damaged_newest_checkpoint_is_told_of_and_the_one_before_it_gone_on_from(
+    run: Path, copied_run: Path, folders: PhantomFolders
+) -> None:
+    last = copied_run / "checkpoints" / "step_00000008.ckpt"
+    for path in (last, copied_run / "checkpoints" / "last.ckpt"):
+        os.truncate(path, path.stat().st_size - 1000)
+    lines: list[str] = []
+    train(small_config(folders), copied_run, resume=True, announce=lines.append)
+    assert "step_00000008.ckpt: damaged" in lines[0]
+    assert "going on from step_00000006.ckpt" in lines[0]
+    assert_same_weights(run, copied_run)
+    assert load_checkpoint(last)["step"] == 8
+
+
+def test_longer_run_is_the_one_that_would_have_been_while_rates_are_constant(
+    folders: PhantomFolders, tmp_path: Path
+) -> None:
+    constant = ("method.constant_fraction=1", "training.validate_every=100")
+    lengthened = train(small_config(folders, *constant, "training.steps=4"), tmp_path / "longer")
+    longer = small_config(folders, *constant, "training.steps=6")
+    lines: list[str] = []
+    train(longer, lengthened, resume=True, announce=lines.append)
+    assert "training.steps 4 → 6" in lines[0]
+    assert_same_weights(lengthened, train(longer, tmp_path / "long"))
+
+
+def test_run_record_tells_of_each_start_and_names_nobody(
+    copied_run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    train(small_config(folders), copied_run, resume=True)
+    text = (copied_run / "run.yaml").read_text()
+    record = yaml.safe_load(text)
+    assert [start["step"] for start in record["starts"]] == [0, 8]
+    assert record["data"]["scan"]["volumes"] == 2
+    assert len(record["data"]["style"]["contents"]) == 64
+    subjects = [path.name.partition(".")[0] for path in folders.scans.iterdir()]
+    assert not [w for w in (*subjects, str(tmp_path), "phantoms", "/") if w in text]
+
+
+def test_changed_collection_is_noticed(
+    copied_run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    scans = tmp_path / "scans"
+    shutil.copytree(folders.scans, scans)
+    lines: list[str] = []
+    moved = small_config(folders, f"data.scans={scans}")
+    train(moved, copied_run, resume=True, announce=lines.append)  # elsewhere, but the same
+    assert "data.scans (another place)" in lines[0]
+    first, second, _ = sorted(scans.iterdir())
+    shutil.copy(second, first)
+    with pytest.raises(UserError, match="the scan collection is not the one that the run began"):
+        train(moved, copied_run, resume=True)
+
+
+def test_a_run_that_is_being_trained_is_left_alone(
+    run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from medstyle_gan.training.run_folder import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).locked():\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(run)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    half = run / "checkpoints" / ".medstyle-0.part"
+    half.touch()
+    with pytest.raises(UserError, match="another training is at work"):
+        train(small_config(folders), run, resume=True)
+    assert half.exists()
+    other.kill()
+    other.wait()
+    train(small_config(folders), run, resume=True)  # a killed program's lock is gone
+    assert not half.exists()
 
 
 def test_a_second_ctrl_c_stops_at_once_and_tells_that_there_is_no_checkpoint(

@@ -10,6 +10,7 @@ import pytest
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import atomic_file, ensure_writable_folder
+from medstyle_gan.volumes.atomic import remove_left_over, second_name
 
 
 def test_the_file_has_its_name_only_once_it_is_whole(tmp_path):
@@ -126,3 +127,48 @@ def test_a_refused_probe_is_told_as_an_unwritable_folder(tmp_path, monkeypatch):
 def test_a_writable_folder_is_made_and_left_empty(tmp_path):
     ensure_writable_folder(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_second_name_replaces_whole_files_and_lives_apart(tmp_path):
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.write_bytes(b"new")
+    other.write_bytes(b"old")
+    second_name(first, other)
+    second_name(first, other)  # where it has that name already
+    assert other.read_bytes() == b"new"
+    with atomic_file(first) as file:
+        file.write(b"newer")
+    assert other.read_bytes() == b"new"
+    assert sorted(tmp_path.iterdir()) == [first, other]
+
+
+def test_second_name_is_a_copy_where_disks_have_no_links(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.write_bytes(b"new")
+    second_name(first, other)
+    assert other.read_bytes() == b"new"
+    assert not first.samefile(other)
+    assert sorted(tmp_path.iterdir()) == [first, other]
+
+
+def test_second_name_in_place_of_a_folder_is_refused(tmp_path):
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.write_bytes(b"new")
+    other.mkdir()
+    with pytest.raises(UserError, match="other: is a folder"):
+        second_name(first, other)
+    assert sorted(tmp_path.iterdir()) == [first, other]
+
+
+def test_what_killed_programs_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "in").mkdir()
+    left = [tmp_path / ".medstyle-12ab.part", tmp_path / "in" / ".medstyle-3.part"]
+    kept = [tmp_path / "mine.part", tmp_path / ".other-1.part", tmp_path / "in" / "a.ckpt"]
+    for path in left + kept:
+        path.touch()
+    assert remove_left_over(tmp_path) == 2
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
