@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wandb", choices=["off", "offline", "online"], help="Weights & Biases (default: off)"
     )
-    parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs")
+    parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs, each node")
+    parser.add_argument(
+        "--nodes", type=int, metavar="M", help="machines, each started by torchrun or srun"
+    )
     add_config_arguments(parser)
 
 
@@ -43,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
             "data.pairs.folder": args.pairs,
             "logging.wandb": args.wandb,
             "training.devices": args.devices,
+            "training.nodes": args.nodes,
         },
     )
     if not args.out:

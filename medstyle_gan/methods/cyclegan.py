@@ -62,9 +62,15 @@ class CycleGAN(L.LightningModule):
         self.ema = GeneratorEMA(self.generators, config.method.ema_decay)
         seed = config.training.seed
         self.pools = {
-            "scan": ImagePool(config.method.pool_size, 2 * seed),
-            "style": ImagePool(config.method.pool_size, 2 * seed + 1),
+            domain: ImagePool(
+                config.method.pool_size, 2 * seed + i, config.training.global_batch_size
+            )
+            for i, domain in enumerate(("scan", "style"))
         }
+        if not config.loss.adversarial.weight:
+            # DDP waits for a gradient of every parameter that wants one.
+            for discriminator in self.discriminators.values():
+                discriminator.requires_grad_(False)
         self.step = 0
         self.logged: dict[str, Tensor] = {}
 
@@ -156,7 +162,10 @@ class CycleGAN(L.LightningModule):
         if not adversarial.weight:
             return terms
         for domain, discriminator in self.discriminators.items():
-            fake = self.pools[domain].exchange(translated[domain].detach().float(), self.step)
+            first = self.global_rank * len(real[domain])  # our place in the global batch
+            fake = self.pools[domain].exchange(
+                translated[domain].detach().float(), self.step, first
+            )
             scores = discriminator(torch.cat([real[domain], fake]))
             halves = [score.chunk(2) for score in scores]
             value = self.adversarial.discriminator(
@@ -165,6 +174,7 @@ class CycleGAN(L.LightningModule):
             terms[f"discriminator_{domain}"] = Term(value, 1.0)
             if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
                 rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
+                torch.rand(first, generator=rng)  # the places that other processes draw
                 penalty = self.adversarial.gradient_penalty(discriminator, real[domain], fake, rng)
                 terms[f"gradient_penalty_{domain}"] = Term(penalty, adversarial.gradient_penalty)
         return terms
@@ -197,6 +207,9 @@ class CycleGAN(L.LightningModule):
     def on_fit_start(self) -> None:
         """Move what is not part of the module tree to the device."""
         self.ema.to(self.device)
+        first = self.global_rank * self.config.training.batch_size
+        for pool in self.pools.values():
+            pool.keep(range(first, first + self.config.training.batch_size))
         if self.regularizer is not None:
             self.regularizer.to(self.device)
 

@@ -12,7 +12,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.volumes import atomic_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_checkpoint(
@@ -20,6 +20,7 @@ def save_checkpoint(
     method: CycleGAN,
     optimizers: list[torch.optim.Optimizer],
     metrics: dict[str, Any],
+    pools: dict[str, Any],
     best: dict[str, Any] | None,
 ) -> None:
     """Write a checkpoint under a temporary name, then rename it: never half a file.
@@ -29,9 +30,10 @@ def save_checkpoint(
 
     Args:
         path: the file to write.
-        method: the method with its networks, moving average, pools and step count.
+        method: the method with its networks, moving average and step count.
         optimizers: in the method's order.
         metrics: the interval of `metrics.csv` that is under way.
+        pools: state of each domain's image pool, of all processes.
         best: score and step of the best validation so far.
 
     Raises:
@@ -48,7 +50,7 @@ def save_checkpoint(
         },
         "ema": method.ema.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "pools": {domain: pool.state_dict() for domain, pool in method.pools.items()},
+        "pools": pools,
         "torch_rng": torch.get_rng_state(),
         "metrics": metrics,
         "best": best,
@@ -121,7 +123,7 @@ _ON_STEPS = (
 
 def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted names of fields that differ, with the old and the new value."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat_fields(old), flat_fields(new)
     keys = dict.fromkeys([*before, *after])
     return {
         key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
@@ -145,6 +147,11 @@ def refuse_changes(old: Config, new: Config) -> list[str]:
             + (_ON_STEPS if "training.steps" in refused else "")
         )
     return list(changed)
+
+
+def flat_fields(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    return _flat(config.model_dump(mode="json"))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,9 +10,11 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods.image_pool import merge_states
 from medstyle_gan.training.checkpoint import save_checkpoint
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
+from medstyle_gan.training.processes import any_process, gather_on_first
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.validation import Validation
@@ -54,6 +56,7 @@ class Checkpointing(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore what exists only once the training has begun."""
+        self._interruption.claim()
         if self._resumed is None:
             return
         for optimizer, state in zip(trainer.optimizers, self._resumed["optimizers"], strict=True):
@@ -77,6 +80,8 @@ class Checkpointing(L.Callback):
         assert isinstance(pl_module, CycleGAN)
         if self._validation is not None and self._validation.best_step == pl_module.step:
             self._save(trainer, pl_module, best=True)
+        # A signal reaches some processes only, or at another step: all stop after the same one.
+        self._interruption.requested = any_process(self._interruption.requested)
         if pl_module.step % self._every == 0 or self._interruption.requested:
             self._save(trainer, pl_module)
         if self._interruption.requested:
@@ -97,7 +102,10 @@ class Checkpointing(L.Callback):
             self._save(trainer, pl_module)
 
     def _save(self, trainer: L.Trainer, method: CycleGAN, best: bool = False) -> None:
-        if not trainer.is_global_zero:
+        pools = _pools_of_all(method)
+        if not best:
+            self._saved_step = method.step
+        if pools is None:
             return
         with self._throughput.paused():
             self._refuse_diverged(method)
@@ -106,10 +114,9 @@ class Checkpointing(L.Callback):
                 method,
                 trainer.optimizers,
                 metrics=self._metrics.state_dict(),
+                pools=pools,
                 best=None if self._validation is None else self._validation.state_dict(),
             )
-        if not best:
-            self._saved_step = method.step
 
     def _refuse_diverged(self, method: CycleGAN) -> None:
         """Keep the last good checkpoint, and say what to do, where weights are not finite."""
@@ -126,3 +133,15 @@ class Checkpointing(L.Callback):
                 "loss weights or learning rates (method.generator_learning_rate), with "
                 f"method.gradient_clip=1 or training.precision=fp32. {kept}".rstrip()
             )
+
+
+def _pools_of_all(method: CycleGAN) -> dict[str, Any] | None:
+    """The images of all processes' pools, on the first process; None on the others."""
+    ours = {
+        domain: {"images": {p: x.cpu() for p, x in pool.state_dict()["images"].items()}}
+        for domain, pool in method.pools.items()
+    }
+    everyones = gather_on_first(ours)
+    if everyones is None:
+        return None
+    return {domain: merge_states(pools[domain] for pools in everyones) for domain in ours}

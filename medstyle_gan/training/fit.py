@@ -19,14 +19,15 @@ from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.launching import Launch, processes_of
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
-from medstyle_gan.training.processes import is_first_process
+from medstyle_gan.training.processes import mistakes_shared, refuse_differences, shared_settings
 from medstyle_gan.training.progress import TrainingProgress
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
-from medstyle_gan.training.trainer import make_trainer
+from medstyle_gan.training.trainer import make_trainer, needs_synced_batchnorm
 from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
 
 Announce = Callable[[str], None]
@@ -54,27 +55,30 @@ def train(
         SystemExit: with code 143 after SIGTERM, likewise.
     """
     run = RunFolder(Path(out))
-    state = _checkpoint_of(run, config) if resume else None
-    # Of several processes the first one makes the folder, writes and speaks.
-    first = is_first_process()
-    if not first:
-        announce = None
-    if not resume and first:
-        run.refuse_used()
-    logger = make_wandb_logger(config, run.path)
-    prepared = prepare_training(config, state, show_progress=announce is not None)
-    if first and resume:
-        run.write_config(config)
-    elif first:
-        run.create(config)
-    if announce is not None:
-        announce(prepared.summary(config))
-        if prepared.validation is not None and prepared.validation.notice is not None:
-            announce(prepared.validation.notice)
-    if prepared.method.step < config.training.steps:
-        _fit(config, run, prepared, state, logger, announce)
-    if first:
-        _save_model(config, run, prepared)
+    with processes_of(config, run.path, resume) as launch:
+        # Of several processes the first one makes the folder, writes and speaks.
+        first = launch.process.is_first
+        if not first:
+            announce = None
+        with mistakes_shared():
+            refuse_differences(shared_settings(config), "the config")
+            state = _checkpoint_of(run, config) if resume else None
+            if not resume and first:
+                run.refuse_used()
+            logger = make_wandb_logger(config, run.path) if first else None
+            prepared = prepare_training(config, state, show_progress=announce is not None)
+            if first and resume:
+                run.write_config(config)
+            elif first:
+                run.create(config)
+        if announce is not None:
+            announce(prepared.summary(config))
+            if prepared.validation is not None and prepared.validation.notice is not None:
+                announce(prepared.validation.notice)
+        if prepared.method.step < config.training.steps:
+            _fit(config, run, prepared, state, logger, announce, launch)
+        if first:
+            _save_model(config, run, prepared)
     return run.path
 
 
@@ -85,6 +89,7 @@ def _fit(
     state: dict[str, Any] | None,
     logger: Any,
     announce: Announce | None,
+    launch: Launch,
 ) -> None:
     """Train to the last step, or raise what the interruption asks for."""
     with Interruption() as interruption:
@@ -94,7 +99,12 @@ def _fit(
         with warnings.catch_warnings():
             # Lightning's own remarks on hardware and loaders are not for our users.
             warnings.filterwarnings("ignore", module="lightning.*")
-            trainer = make_trainer(config, prepared.precision, callbacks, logger)
+            synced = needs_synced_batchnorm(
+                prepared.method, prepared.device, launch.process.world_size
+            )
+            trainer = make_trainer(
+                config, prepared.precision, callbacks, logger, launch.environment, synced
+            )
             try:
                 trainer.fit(prepared.method, datamodule=prepared.data)
             except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C

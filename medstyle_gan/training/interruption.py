@@ -42,6 +42,15 @@ class Interruption:
             # None is a handler that was not set from Python and cannot be set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
+    def claim(self) -> None:
+        """Take the signals back, once the training has begun.
+
+        Lightning puts itself before our handler of SIGTERM. In a training of several
+        processes it then waits, inside the handler, for the others, which never answer.
+        """
+        for number in self._previous:
+            signal.signal(number, self._on_signal)
+
     def as_exception(self) -> BaseException:
         """What ends the program as the signal would: Ctrl-C's, or exit code 143 for SIGTERM."""
         if self._first == signal.SIGTERM:

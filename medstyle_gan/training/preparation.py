@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
+from medstyle_gan.training.processes import first_on_machine, refuse_differences
 from medstyle_gan.training.progress import PreparationProgress
 from medstyle_gan.training.regularizer import load_features, make_regularizer
 from medstyle_gan.training.validation import Validation, make_validation
@@ -43,11 +45,20 @@ class Prepared:
         """One line on what was found and what will be done."""
         data, training, start = self.data, config.training, self.method.step
         held_out = (data.validation_scan, data.validation_style)
+        samples = sum(len(volume) for volume in data.scan)
+        batch = training.global_batch_size
+        several = (
+            f" on {training.world_size} processes together ({training.batch_size} each; learning "
+            "rates as configured, however many there are)"
+            if training.world_size > 1
+            else ""
+        )
         size = "x".join(map(str, config.data.sample_size))
         first = f"from step {start} " if start else ""
         what = (
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
-            f"batch {training.batch_size}, {self.precision} on {self.device.type}"
+            f"batch {batch}{several}, {self.precision} on {self.device.type}, "
+            f"{math.ceil(samples / batch)} steps an epoch of {samples} scan samples"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
@@ -78,9 +89,10 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     data = UnpairedDataModule(config)
     with PreparationProgress() as progress:
         data.on_progress = progress.show if show_progress else None
-        data.prepare_data()
+        first_on_machine(data.prepare_data)
         data.on_progress = None
     data.setup("fit")
+    refuse_differences(data.fingerprint(), "the data")
     regularizer = make_regularizer(config, features, data, device, precision)
     # The networks' start must not depend on what was made before them.
     L.seed_everything(config.training.seed, verbose=False)
@@ -102,11 +114,6 @@ def _device(config: Config) -> torch.device:
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("training.accelerator is gpu, but torch finds no GPU; use auto or cpu")
     on_gpu = wanted != "cpu" and torch.cuda.is_available()
-    if on_gpu and config.training.devices > torch.cuda.device_count():
-        raise UserError(
-            f"training.devices is {config.training.devices}, but this machine has "
-            f"{torch.cuda.device_count()} GPU(s)"
-        )
     return torch.device("cuda" if on_gpu else "cpu")
 
 

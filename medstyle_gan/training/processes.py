@@ -1,11 +1,194 @@
-"""Which of the processes of a training this one is."""
+"""The processes of a training: which one this is, and what they tell each other.
+
+All functions may be called in a training of one process, where they do next to nothing. In one
+of several every process must make the same calls in the same order.
+"""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities import rank_zero_only
+
+from medstyle_gan.config import Config
+from medstyle_gan.errors import UserError
+from medstyle_gan.training.checkpoint import flat_fields
+
+USER_MISTAKE = 2  # exit code
+# Each machine may have its own.
+_PATHS = ("data.scans", "data.style", "data.pairs.folder", "data.cache.folder")
+
+
+@dataclass(frozen=True)
+class Process:
+    """Where this process stands among those of the training.
+
+    Attributes:
+        rank: its number over all machines.
+        local_rank: its number on its machine.
+        world_size: processes over all machines.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it writes the files and speaks to the user."""
+        return self.rank == 0
+
+
+@dataclass
+class _Joined:
+    """This process, and the group through which numbers and objects of the CPU go."""
+
+    process: Process
+    group: Any = None
+
+
+_joined = _Joined(Process())
+
+
+def this_process() -> Process:
+    """This process among those of the training that is under way."""
+    return _joined.process
 
 
 def is_first_process() -> bool:
-    """Whether this process writes the files and speaks to the user."""
+    """Whether this process writes the files and speaks to the user, also after a training."""
     # Lightning sets the attribute from the launcher's environment when it is imported.
     return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+@contextmanager
+def joined(process: Process, group: Any) -> Iterator[None]:
+    """Make it known that this process belongs to a group.
+
+    Args:
+        process: its place.
+        group: torch's, with gloo, over all processes; None where there is one process.
+    """
+    global _joined
+    before, _joined = _joined, _Joined(process, group)
+    try:
+        yield
+    finally:
+        _joined = before
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    if _joined.group is None:
+        return flag
+    value = torch.tensor([int(flag)])
+    dist.all_reduce(value, op=dist.ReduceOp.MAX, group=_joined.group)
+    return bool(value.item())
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all processes, by rank: plain Python values or tensors of the CPU."""
+    if _joined.group is None:
+        return [value]
+    values: list[Any] = [None] * _joined.process.world_size
+    dist.all_gather_object(values, value, group=_joined.group)
+    return values
+
+
+def gather_on_first(value: Any) -> list[Any] | None:
+    """As `gather`, but on the first process alone; None on the others."""
+    if _joined.group is None:
+        return [value]
+    process = _joined.process
+    values = [None] * process.world_size if process.is_first else None
+    dist.gather_object(value, values, dst=0, group=_joined.group)
+    return values
+
+
+def from_first(value: Any) -> Any:
+    """The first process's value, on all of them."""
+    if _joined.group is None:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_joined.group)
+    return values[0]
+
+
+class SharedMistake(UserError):
+    """A mistake that all processes know of already."""
+
+
+@contextmanager
+def mistakes_shared() -> Iterator[None]:
+    """All processes leave with the mistake that one of them finds in the block.
+
+    Raises:
+        UserError: on the first process, whichever of them found it.
+        SystemExit: on the others, which stay silent.
+    """
+    try:
+        yield
+    except SharedMistake:
+        raise
+    except UserError as error:
+        if _joined.group is None:
+            raise
+        _share_mistake(str(error))
+    else:
+        _share_mistake(None)
+
+
+def first_on_machine(action: Callable[[], object]) -> None:
+    """Act on the first process of each machine, then on its others. Inside `mistakes_shared`."""
+    if _joined.process.local_rank == 0:
+        action()
+    _share_mistake(None)
+    if _joined.process.local_rank != 0:
+        action()
+
+
+def refuse_differences(facts: dict[str, Any], what: str) -> None:
+    """Check that all processes have the same facts. Inside `mistakes_shared`.
+
+    Args:
+        facts: by the name that the user knows; plain values.
+        what: whose facts they are, for the message.
+
+    Raises:
+        UserError: naming the first fact that differs, its values and the machines.
+    """
+    everyones = gather((socket.gethostname(), facts))
+    host, ours = everyones[0]
+    for rank, (other_host, theirs) in enumerate(everyones):
+        for name in [*ours, *(key for key in theirs if key not in ours)]:
+            if ours.get(name) != theirs.get(name):
+                raise UserError(
+                    f"the processes disagree about {what}: {name} is {ours.get(name)} in process "
+                    f"0 ({host}) and {theirs.get(name)} in process {rank} ({other_host}); start "
+                    "every process with the same settings and data"
+                )
+
+
+def shared_settings(config: Config) -> dict[str, Any]:
+    """What must be the same for all processes, by dotted name: all settings but the paths."""
+    settings = flat_fields(config)
+    if config.vgg.weights != "imagenet" and not config.vgg.weights.startswith("random:"):
+        settings.pop("vgg.weights")
+    return {name: value for name, value in settings.items() if name not in _PATHS}
+
+
+def _share_mistake(mistake: str | None) -> None:
+    mistakes = gather(mistake)
+    found = [(rank, text) for rank, text in enumerate(mistakes) if text is not None]
+    if not found:
+        return
+    if not _joined.process.is_first:
+        raise SystemExit(USER_MISTAKE)
+    rank, text = found[0]
+    raise SharedMistake(text if rank == 0 else f"process {rank}: {text}")

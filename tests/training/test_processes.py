@@ -1,0 +1,197 @@
+"""Two processes on this machine, connected by gloo, against one with the double batch.
+
+The processes are started once for all cases: importing is most of their time.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
+from medstyle_gan.inference import load_bundle
+from medstyle_gan.training.checkpoint import load_checkpoint
+from tests.training.two_processes import run_case
+
+BASE: dict[str, Any] = {
+    "data.spacing": [5.0, 5.0, None],
+    "data.sample_size": [32, 32],
+    "data.validation_fraction": 0,
+    "generator.ngf": 2,
+    "generator.blocks": 1,
+    "discriminator.ndf": 2,
+    "discriminator.layers": 1,
+    "loss.perceptual.layers": ["relu2_1"],
+    "loss.style.layers": ["relu1_1", "relu2_1"],
+    "loss.total_variation.weight": 0.1,
+    "vgg.weights": "random:0",
+    "method.pool_size": 0,
+    "training.steps": 20,
+    "training.precision": "fp32",
+    "training.accelerator": "cpu",
+    "logging.log_every": 1,
+    "logging.panel_every": 100,
+    "logging.panel_samples": 1,
+}
+# At this rate the weights stay as they are: validation of the same networks.
+STILL = {"method.generator_learning_rate": 1e-30, "method.discriminator_learning_rate": 1e-30}
+SAME = {
+    "all losses": {},
+    "pool": {"method.pool_size": 5, "loss.style.target": "batch"},
+    "wgan_gp": {
+        "loss.adversarial.name": "wgan_gp",
+        "discriminator.scales": 2,
+        "method.gradient_clip": 1,
+        "method.pool_size": 1,
+        "training.steps": 6,
+        "loss.style.weight": 0,
+        "loss.perceptual.weight": 0,
+        "loss.perceptual.reconstruction_weight": 0,
+    },
+    "no adversary": {"loss.adversarial.weight": 0, "training.steps": 3},
+}
+VALIDATED = {
+    "pairs": {**STILL, "training.steps": 2, "training.validate_every": 1},
+    "unpaired": {
+        **STILL,
+        "training.steps": 2,
+        "training.validate_every": 1,
+        "data.validation_fraction": 0.4,
+    },
+}
+ALONE = {"training.batch_size": 2, "training.devices": 1}
+TOGETHER = {"training.batch_size": 1, "training.devices": 2}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> PhantomFolders:
+    return write_phantom_collections(
+        tmp_path_factory.mktemp("phantoms"), subjects=5, seed=0, shape=(32, 32, 8), pairs=3
+    )
+
+
+class Runs:
+    """Where each case's folders and notes are, of two processes and of one."""
+
+    def __init__(self, folder: Path, common: dict[str, Any], pairs: Path) -> None:
+        self.folder = folder
+        self.common = common
+        self.pairs = pairs
+
+    def case(self, name: str, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+        pairs = {"data.pairs.folder": str(self.pairs)} if name == "pairs" else {}
+        overrides = {**BASE, **self.common, **pairs, **settings, **TOGETHER}
+        out = str(self.folder / more.pop("out", name))
+        return {"overrides": overrides, "out": out, "port": free_port(), **more}
+
+    def notes(self, name: str) -> list[dict[str, Any]]:
+        paths = [self.folder / f"{name}.rank{rank}.pt" for rank in (0, 1)]
+        return [torch.load(path, weights_only=True) for path in paths]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def runs(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """All cases, trained by two processes."""
+    common = {"data.scans": str(folders.scans), "data.style": str(folders.style)}
+    runs = Runs(tmp_path_factory.mktemp("runs"), common, folders.pairs)
+    cases = [runs.case(name, settings) for name, settings in (SAME | VALIDATED).items()]
+    stopped = {"method.pool_size": 5, "training.steps": 8}
+    cases += [
+        runs.case("through", stopped),
+        # The signal reaches the second process alone.
+        runs.case("stopped", stopped, interrupt={"1": 3}),
+        runs.case("resumed", stopped, out="stopped", resume=True),
+        runs.case("seeds", {}, rank_overrides={"1": {"training.seed": 5}}),
+        runs.case("no data", {}, rank_overrides={"1": {"data.scans": str(folders.scans / "no")}}),
+        runs.case(
+            "other data", {}, rank_overrides={"1": {"data.scans": str(folders.pairs / "*/scan*")}}
+        ),
+    ]
+    file = runs.folder / "cases.json"
+    file.write_text(json.dumps(cases))
+    started = {
+        **os.environ,
+        "TORCHELASTIC_RUN_ID": "test",
+        "MASTER_ADDR": "127.0.0.1",
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+        "MEDSTYLE_CACHE": str(runs.folder / "cache"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.two_processes", str(file)],
+            env=started | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=Path(__file__).parents[2],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        errors = [process.communicate(timeout=100)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def alone(runs: Runs) -> dict[str, dict[str, Any]]:
+    """Notes of one process with the double batch."""
+    notes = {}
+    for name, settings in (SAME | VALIDATED).items():
+        case = runs.case(name, settings, out=f"{name} alone")
+        case["overrides"] |= ALONE
+        notes[name] = run_case(case, 0)
+    return notes
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_processes_have_the_gradients_of_one_with_the_double_batch(
+    name: str, runs: Runs, alone: dict[str, dict[str, Any]]
+) -> None:
+    expected = alone[name]["gradients"]
+    for notes in runs.notes(name):
+        assert notes["gradients"].keys() == expected.keys()
+        for parameter, gradient in notes["gradients"].items():
+            error = (gradient - expected[parameter]).norm() / expected[parameter].norm()
+            network = torch.cat([g.flatten() for n, g in expected.items() if n.split(".")[0] == parameter.split(".")[0]])
+            assert error < 1e-5 or expected[parameter].norm() < 1e-5 * network.norm(), (parameter, float(error))
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_processes_have_the_losses_of_one_with_the_double_batch(
+    name: str, runs: Runs, alone: dict[str, dict[str, Any]]
+) -> None:
+    ours, theirs = runs.notes(name)
+    steps = BASE["training.steps"] if "training.steps" not in SAME[name] else SAME[name]["training.steps"]
+    assert len(ours["losses"]) == len(theirs["losses"]) == steps
+    for mine, other, expected in zip(
+        ours["losses"], theirs["losses"], alone[name]["losses"], strict=True
+    ):
+        assert mine.keys() == other.keys() == expected.keys()
+        for loss, value in expected.items():
+            mean = (mine[loss] + other[loss]) / 2
+            assert mean == pytest.approx(value, rel=1e-4, abs=1e-7), loss
