@@ -123,7 +123,8 @@ _ON_STEPS = (
 
 def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted names of fields that differ, with the old and the new value."""
-    before, after = flat_fields(old), flat_fields(new)
+    before = flat_fields(old.model_dump(mode="json"))
+    after = flat_fields(new.model_dump(mode="json"))
     keys = dict.fromkeys([*before, *after])
     return {
         key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
@@ -149,16 +150,12 @@ def refuse_changes(old: Config, new: Config) -> list[str]:
     return list(changed)
 
 
-def flat_fields(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name."""
-    return _flat(config.model_dump(mode="json"))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested dicts by their dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat_fields(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -14,7 +14,7 @@ from medstyle_gan.methods.image_pool import merge_states
 from medstyle_gan.training.checkpoint import save_checkpoint
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
-from medstyle_gan.training.processes import any_process, gather_on_first
+from medstyle_gan.training.processes import gather_on_first
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.validation import Validation
@@ -81,10 +81,10 @@ class Checkpointing(L.Callback):
         if self._validation is not None and self._validation.best_step == pl_module.step:
             self._save(trainer, pl_module, best=True)
         # A signal reaches some processes only, or at another step: all stop after the same one.
-        self._interruption.requested = any_process(self._interruption.requested)
-        if pl_module.step % self._every == 0 or self._interruption.requested:
+        stopping = self._interruption.shared()
+        if pl_module.step % self._every == 0 or stopping:
             self._save(trainer, pl_module)
-        if self._interruption.requested:
+        if stopping:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from medstyle_gan.training.processes import largest
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -50,6 +52,16 @@ class Interruption:
         """
         for number in self._previous:
             signal.signal(number, self._on_signal)
+
+    def shared(self) -> bool:
+        """Whether any process was asked to stop: then all are, by the same signal.
+
+        All processes must call it after the same step.
+        """
+        number = largest(self._first if self.requested else 0)
+        if number:
+            self.requested, self._first = True, number
+        return self.requested
 
     def as_exception(self) -> BaseException:
         """What ends the program as the signal would: Ctrl-C's, or exit code 143 for SIGTERM."""

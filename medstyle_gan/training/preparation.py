@@ -16,7 +16,7 @@ from medstyle_gan.evaluation import find_pairs
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
-from medstyle_gan.training.checkpoint import restore_networks
+from medstyle_gan.training.checkpoint import flat_fields, restore_networks
 from medstyle_gan.training.processes import first_on_machine, refuse_differences
 from medstyle_gan.training.progress import PreparationProgress
 from medstyle_gan.training.regularizer import load_features, make_regularizer
@@ -92,7 +92,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         first_on_machine(data.prepare_data)
         data.on_progress = None
     data.setup("fit")
-    refuse_differences(data.fingerprint(), "the data")
+    refuse_differences(flat_fields(data.fingerprint()), "the data")
     regularizer = make_regularizer(config, features, data, device, precision)
     # The networks' start must not depend on what was made before them.
     L.seed_everything(config.training.seed, verbose=False)

@@ -222,8 +222,5 @@ def _own_part(whole: Sequence[T]) -> list[T]:
 def _interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
     """The whole in its order, from the parts that `_own_part` gave to each rank."""
     return [
-        part[turn]
-        for turn in range(max(map(len, parts)))
-        for part in parts
-        if turn < len(part)
+        part[turn] for turn in range(max(map(len, parts))) for part in parts if turn < len(part)
     ]

@@ -3,7 +3,7 @@
     python two_processes.py CASES.json
 
 Each case is `{"overrides": {...}, "out": FOLDER, "port": N, ...}`; the notes of rank r go to
-`FOLDER.rank<r>.pt`, where a case that was refused leaves its message.
+`FOLDER.rank<r>.pt` (`notes` names another place).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import fit
 from medstyle_gan.training.trainer import make_trainer
+from medstyle_gan.training.validation import Validation
 
 
 class Recorder(L.Callback):
@@ -58,7 +59,9 @@ class Recorder(L.Callback):
                 if parameter.grad is not None
             }
         self.notes["step"] = pl_module.step
-        self.notes["files"] = self.notes.get("files", 0)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Validation):
+                self.notes["best"] = [callback.best_step, callback.best_score]
 
 
 def run_case(case: dict[str, Any], rank: int) -> dict[str, Any]:
@@ -69,7 +72,9 @@ def run_case(case: dict[str, Any], rank: int) -> dict[str, Any]:
     ddp: list[dict[str, Any]] = []
 
     def with_recorder(config: Any, precision: Any, callbacks: Any, *others: Any) -> L.Trainer:
-        trainer = make_trainer(config, precision, [*callbacks[:-1], recorder, callbacks[-1]], *others)
+        trainer = make_trainer(
+            config, precision, [*callbacks[:-1], recorder, callbacks[-1]], *others
+        )
         ddp.append(getattr(trainer.strategy, "_ddp_kwargs", {}))
         return trainer
 
@@ -93,7 +98,7 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     for case in json.loads(Path(sys.argv[1]).read_text()):
         os.environ["MASTER_PORT"] = str(case["port"])
-        torch.save(run_case(case, rank), f"{case['out']}.rank{rank}.pt")
+        torch.save(run_case(case, rank), f"{case.get('notes', case['out'])}.rank{rank}.pt")
 
 
 if __name__ == "__main__":
