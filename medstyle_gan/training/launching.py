@@ -79,16 +79,16 @@ def processes_of(config: Config, out: Path, resume: bool) -> Iterator[Launch]:
             yield Launch(Process(), environment)
         return
     refuse_too_many(config)
-    rank_before = rank_zero_only.rank
+    rank_before = getattr(rank_zero_only, "rank", 0)
     with _others(config, out, resume, environment) as others:
         process = Process(_rank(environment, config), environment.local_rank(), world_size)
-        rank_zero_only.rank = process.rank
+        setattr(rank_zero_only, "rank", process.rank)  # noqa: B010 (mypy knows no such attribute)
         group = _meet(config, process, environment, others)
         try:
             with joined(process, group), others.losses_told(process):
                 yield Launch(process, environment)
         finally:
-            rank_zero_only.rank = rank_before
+            setattr(rank_zero_only, "rank", rank_before)  # noqa: B010
             with suppress(RuntimeError):  # of a group whose other side has gone
                 dist.destroy_process_group()
 
@@ -172,7 +172,7 @@ def _rank(environment: ClusterEnvironment, config: Config) -> int:
 
 def _meet(
     config: Config, process: Process, environment: ClusterEnvironment, others: _Others
-) -> dist.ProcessGroup:
+) -> object:
     """Connect all processes; Lightning finds them connected. Returns a group of gloo."""
     on_gpu = config.training.accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda", process.local_rank) if on_gpu else None
@@ -190,8 +190,7 @@ def _meet(
         timeout=_STEP_TIMEOUT,
         device_id=device,
     )
-    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
-    return group
+    return dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
 
 
 class _Others:

@@ -16,9 +16,9 @@ from medstyle_gan.evaluation import (
     fit_references,
     format_table,
     mean_rows,
+    mean_scores,
     rows_as_json,
     score_comparison,
-    mean_scores,
     score_rows,
     unit_scores,
 )
