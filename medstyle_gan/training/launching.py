@@ -103,7 +103,7 @@ def refuse_too_many(config: Config) -> None:
     if config.training.accelerator != "cpu" and torch.cuda.is_available():
         kind, there = "GPU(s)", torch.cuda.device_count()
     else:
-        kind, there = "logical core(s) for this process", _cores()
+        kind, there = "logical core(s) for this process", logical_cores()
     if devices > there:
         raise UserError(
             f"training.devices is {devices}, but this machine has {there} {kind}; "
@@ -111,7 +111,8 @@ def refuse_too_many(config: Config) -> None:
         )
 
 
-def _cores() -> int:
+def logical_cores() -> int:
+    """Those that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -315,7 +316,7 @@ def _start(
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
-        "OMP_NUM_THREADS": str(max(1, _cores() // config.training.devices)),
+        "OMP_NUM_THREADS": str(max(1, logical_cores() // config.training.devices)),
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "LOCAL_RANK": str(rank),
