@@ -382,7 +382,12 @@ class TrainingConfig(Section):
     @property
     def global_batch_size(self) -> int:
         """Samples of each domain in a step, over all processes."""
-        return self.batch_size * self.world_size
+        return self.process_batch_size * self.world_size
+
+    @property
+    def process_batch_size(self) -> int:
+        """Samples of each domain that a process sees in a step."""
+        return self.batch_size
 
 
 class LoggingConfig(Section):

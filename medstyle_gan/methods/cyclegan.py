@@ -162,10 +162,10 @@ class CycleGAN(L.LightningModule):
         if not adversarial.weight:
             return terms
         for domain, discriminator in self.discriminators.items():
-            first = self.global_rank * len(real[domain])  # our place in the global batch
-            fake = self.pools[domain].exchange(
-                translated[domain].detach().float(), self.step, first
-            )
+            # Of our first image in the batch over all processes.
+            position = self.global_rank * len(real[domain])
+            images = translated[domain].detach().float()
+            fake = self.pools[domain].exchange(images, self.step, position)
             scores = discriminator(torch.cat([real[domain], fake]))
             halves = [score.chunk(2) for score in scores]
             value = self.adversarial.discriminator(
@@ -174,7 +174,7 @@ class CycleGAN(L.LightningModule):
             terms[f"discriminator_{domain}"] = Term(value, 1.0)
             if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
                 rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
-                torch.rand(first, generator=rng)  # the places that other processes draw
+                torch.rand(position, generator=rng)  # the places of the images before these
                 penalty = self.adversarial.gradient_penalty(discriminator, real[domain], fake, rng)
                 terms[f"gradient_penalty_{domain}"] = Term(penalty, adversarial.gradient_penalty)
         return terms
@@ -207,9 +207,9 @@ class CycleGAN(L.LightningModule):
     def on_fit_start(self) -> None:
         """Move what is not part of the module tree to the device."""
         self.ema.to(self.device)
-        first = self.global_rank * self.config.training.batch_size
+        samples = self.config.training.process_batch_size
         for pool in self.pools.values():
-            pool.keep(range(first, first + self.config.training.batch_size))
+            pool.keep(range(self.global_rank * samples, (self.global_rank + 1) * samples))
         if self.regularizer is not None:
             self.regularizer.to(self.device)
 

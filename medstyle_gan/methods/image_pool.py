@@ -17,6 +17,7 @@ class ImagePool:
     place sees does not depend on how many processes share the batch: each process keeps the
     places of its own images, and nothing is exchanged. Every choice is keyed by (seed, step,
     place), so that a resumed training makes the same choices as one that never stopped.
+    Images that are not finite are not kept: they would spoil later steps.
 
     Args:
         size: images kept over all places; 0 hands every batch through unchanged.
@@ -39,36 +40,45 @@ class ImagePool:
         share, left = divmod(self.size, self.places)
         return share + (place < left)
 
-    def exchange(self, images: Tensor, step: int, first: int = 0) -> Tensor:
+    def exchange(self, images: Tensor, step: int, position: int = 0) -> Tensor:
         """Store new images and return as many, each new or past with equal chance.
 
         Args:
             images: detached translations `(B, C, *spatial)`.
             step: the training step, part of the key.
-            first: place of the first image in the global batch; the others follow it. A
-                batch longer than `places` begins again at the first place.
+            position: of the first image in the step's batch over all processes, part of the
+                key; the others follow it. Beyond `places` it begins again at the first place.
 
         Returns:
             `(B, C, *spatial)`, once the pools are full half of it from earlier steps.
         """
         if self.size == 0:
             return images
-        return torch.stack([self._swap(x, step, place) for place, x in enumerate(images, first)])
+        finite = images.isfinite().flatten(1).all(dim=1)
+        return torch.stack(
+            [
+                self._swap(image, good, step, place)
+                for place, (image, good) in enumerate(zip(images, finite, strict=True), position)
+            ]
+        )
 
-    def _swap(self, image: Tensor, step: int, position: int) -> Tensor:
+    def _swap(self, image: Tensor, finite: Tensor, step: int, position: int) -> Tensor:
         place = position % self.places
         capacity = self.capacity(place)
         if capacity == 0:
             return image
         stored = self.images.setdefault(place, [])
+        # What stands in for a bad image is chosen without waiting for the device.
         if len(stored) < capacity:
-            stored.append(image.clone())
+            former = stored[-1] if stored else torch.zeros_like(image)
+            stored.append(torch.where(finite, image, former))
             return image
         rng = np.random.Generator(np.random.Philox(key=[self.seed, (step << 16) + position]))
         if rng.random() >= 0.5:
             return image
         slot = int(rng.integers(capacity))
-        past, stored[slot] = stored[slot], image.clone()
+        past = stored[slot]
+        stored[slot] = torch.where(finite, image, past)
         return past
 
     def state_dict(self) -> dict[str, Any]:

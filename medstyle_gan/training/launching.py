@@ -78,7 +78,7 @@ def processes_of(config: Config, out: Path, resume: bool) -> Iterator[Launch]:
         with joined(Process(), None):
             yield Launch(Process(), environment)
         return
-    refuse_too_many(config)
+    refuse_too_many(config, bound=not isinstance(environment, LightningEnvironment))
     rank_before = getattr(rank_zero_only, "rank", 0)
     with _others(config, out, resume, environment) as others:
         process = Process(_rank(environment, config), environment.local_rank(), world_size)
@@ -93,8 +93,12 @@ def processes_of(config: Config, out: Path, resume: bool) -> Iterator[Launch]:
                 dist.destroy_process_group()
 
 
-def refuse_too_many(config: Config) -> None:
+def refuse_too_many(config: Config, bound: bool = False) -> None:
     """Refuse more processes than logical cores, or more than GPUs.
+
+    Args:
+        config: its `training` section is used.
+        bound: whether a launcher may have bound this process to its own part of the cores.
 
     Raises:
         UserError: there are.
@@ -103,7 +107,8 @@ def refuse_too_many(config: Config) -> None:
     if config.training.accelerator != "cpu" and torch.cuda.is_available():
         kind, there = "GPU(s)", torch.cuda.device_count()
     else:
-        kind, there = "logical core(s) for this process", logical_cores()
+        kind = "logical core(s)" if bound else "logical core(s) for this process"
+        there = os.cpu_count() or 1 if bound else logical_cores()
     if devices > there:
         raise UserError(
             f"training.devices is {devices}, but this machine has {there} {kind}; "

@@ -116,3 +116,11 @@ def test_a_process_forgets_the_places_of_others() -> None:
     pool.exchange(torch.zeros(4, 1, 2, 2), 0)
     pool.keep(range(2, 4))
     assert sorted(pool.images) == [2, 3]
+
+
+def test_images_that_are_not_finite_are_not_kept() -> None:
+    pool = ImagePool(3, seed=0)
+    for step in range(40):
+        bad = numbered(step) / (step % 2)  # infinite at every second step
+        pool.exchange(bad, step)
+    assert all(torch.isfinite(image).all() for stored in pool.images.values() for image in stored)
