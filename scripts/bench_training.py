@@ -12,26 +12,24 @@ resident memory of a data loop over 8 and over 80 volumes. Any setting of a conf
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 _SCRIPTS = Path(__file__).resolve().parent
 _PARTS = ("step", "data", "memory")
-# Tells a run inside the environment from one that has yet to make it.
-_ENTERED = "MEDSTYLE_BENCH_ENTERED"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the tables and writes the JSON; returns the exit code."""
     args = _arguments(argv)
-    _enter_environment()
     for folder in (str(_SCRIPTS), str(_SCRIPTS.parent)):
         if folder not in sys.path:
             sys.path.insert(0, folder)
+    from bench.environment import enter_environment
+
+    enter_environment(Path(__file__))
     from medstyle_gan.errors import UserError
     from medstyle_gan.volumes import atomic_file
 
@@ -91,16 +89,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
-
-
-def _enter_environment() -> None:
-    """Goes on in the repository's own environment, made if missing, where packages lack."""
-    if importlib.util.find_spec("lightning") or os.environ.get(_ENTERED):
-        return
-    os.environ[_ENTERED] = "1"
-    steps = 'source "$1" && set_up_environment "" && exec "$venv/bin/python" "${@:2}"'
-    script = [str(_SCRIPTS / "environment.sh"), str(Path(__file__).resolve())]
-    os.execvp("bash", ["bash", "-c", steps, "bash", *script, *sys.argv[1:]])
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:

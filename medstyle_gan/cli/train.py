@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="look into some steps: trace and table in RUN/profile",
     )
-    parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs")
+    parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs, each node")
+    parser.add_argument(
+        "--nodes", type=int, metavar="M", help="machines, each started by torchrun or srun"
+    )
     add_config_arguments(parser)
 
 
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
             "data.pairs.folder": args.pairs,
             "logging.wandb": args.wandb,
             "training.devices": args.devices,
+            "training.nodes": args.nodes,
         },
     )
     if not args.out:

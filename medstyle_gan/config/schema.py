@@ -378,7 +378,8 @@ class TrainingConfig(Section):
     # Below what NumPy takes as a seed, and small enough to be shifted into 64-bit keys.
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of every random choice")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    devices: PositiveInt = Field(1, description="processes or GPUs")
+    devices: PositiveInt = Field(1, description="processes or GPUs, on each node")
+    nodes: PositiveInt = Field(1, description="machines, started by torchrun or srun")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto takes bf16 where the hardware has it"
     )
@@ -387,6 +388,21 @@ class TrainingConfig(Section):
     keep_checkpoints: PositiveInt = Field(
         3, description="regular checkpoints to keep, besides the one with the best score"
     )
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the training, over all machines."""
+        return self.devices * self.nodes
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples of each domain in a step, over all processes."""
+        return self.process_batch_size * self.world_size
+
+    @property
+    def process_batch_size(self) -> int:
+        """Samples of each domain that a process sees in a step."""
+        return self.batch_size * self.accumulate
 
 
 class LoggingConfig(Section):

@@ -73,25 +73,29 @@ def score_comparison(comparison: Comparison) -> list[ScoreRow]:
     ]
 
 
-def score_pairs(translator: Translator, pairs: Sequence[Pair], config: Config) -> dict[str, float]:
+def score_rows(translator: Translator, pairs: Sequence[Pair], config: Config) -> list[ScoreRow]:
     """Scores translations at the network's grid, as validation does.
 
     Args:
         translator: The model, trained or in training.
-        pairs: At least one.
+        pairs: What to score on.
         config: See `compare_pairs`.
 
     Returns:
-        `psnr`, `ssim`, `mae` and `spearman`, means over the pairs.
+        A row for each pair.
 
     Raises:
         UserError: See `compare_pairs`.
     """
-    rows = [
+    return [
         row
         for comparison in compare_pairs(translator, pairs, config, grids=("network",))
         for row in score_comparison(comparison)
     ]
+
+
+def mean_scores(rows: Sequence[ScoreRow]) -> dict[str, float]:
+    """Returns `psnr`, `ssim`, `mae` and `spearman`, means over the rows of one grid and name."""
     (mean,) = mean_rows(rows)
     return {metric: getattr(mean, metric) for metric in METRICS}
 

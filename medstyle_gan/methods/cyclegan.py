@@ -70,9 +70,15 @@ class CycleGAN(L.LightningModule):
         self.ema = GeneratorEMA(self.generators, config.method.ema_decay)
         seed = config.training.seed
         self.pools = {
-            "scan": ImagePool(config.method.pool_size, 2 * seed),
-            "style": ImagePool(config.method.pool_size, 2 * seed + 1),
+            domain: ImagePool(
+                config.method.pool_size, 2 * seed + i, config.training.global_batch_size
+            )
+            for i, domain in enumerate(("scan", "style"))
         }
+        if not config.loss.adversarial.weight:
+            # DDP waits for a gradient of every parameter that wants one.
+            for discriminator in self.discriminators.values():
+                discriminator.requires_grad_(False)
         self.step = 0
         # Skipped steps in all and in a row, on the device: only their readers wait for it.
         self._skips = torch.zeros(2, dtype=torch.int64)
@@ -250,6 +256,9 @@ class CycleGAN(L.LightningModule):
         """Move what is not part of the module tree to the device."""
         self.ema.to(self.device)
         self._skips = self._skips.to(self.device)
+        samples = self.config.training.process_batch_size
+        for pool in self.pools.values():
+            pool.keep(range(self.global_rank * samples, (self.global_rank + 1) * samples))
         if self.regularizer is not None:
             self.regularizer.to(self.device)
 

@@ -13,6 +13,7 @@ import torch
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods.image_pool import merge_states
 from medstyle_gan.volumes import atomic_file
 
 # Raise it when the contents change so that older ones cannot be gone on from.
@@ -84,7 +85,10 @@ def training_state(
         "ema": method.ema.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "precision": precision,
-        "ranks": ranks,
+        "pools": {
+            domain: merge_states(rank["pools"][domain] for rank in ranks) for domain in method.pools
+        },
+        "ranks": [{k: v for k, v in rank.items() if k != "pools"} for rank in ranks],
         "best": best,
         "fingerprint": circumstances.fingerprint,
         "made_with": circumstances.made_with,
@@ -92,7 +96,7 @@ def training_state(
 
 
 def own_state(method: CycleGAN, metrics: dict[str, Any]) -> dict[str, Any]:
-    """What only this process has: generators of random numbers, pools, the metrics' interval.
+    """What only this process has: random numbers, pooled images, the metrics' interval.
 
     All on the CPU, so that it can be sent to the first process.
     """
@@ -106,9 +110,8 @@ def own_state(method: CycleGAN, metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def restore_own_state(method: CycleGAN, own: dict[str, Any]) -> None:
-    """Take over what `own_state` gave, but for the metrics; the method is on its device."""
-    for domain, pool in method.pools.items():
-        pool.load_state_dict(own["pools"][domain])
+    """Go on with this process's generators of random numbers, on the method's device."""
+    for pool in method.pools.values():
         pool.to(method.device)
     torch.set_rng_state(own["rng"])
     if own["cuda_rng"] is not None and method.device.type == "cuda":
@@ -116,10 +119,12 @@ def restore_own_state(method: CycleGAN, own: dict[str, Any]) -> None:
 
 
 def restore_networks(method: CycleGAN, state: dict[str, Any]) -> None:
-    """Take over what exists before the training starts: networks, average and counters."""
+    """Take over what exists before the training starts: networks, average, pools and counters."""
     for name, module in method.trained_networks().items():
         module.load_state_dict(state["networks"][name])
     method.ema.load_state_dict(state["ema"])
+    for domain, pool in method.pools.items():
+        pool.load_state_dict(state["pools"][domain])  # of all processes; each keeps its own
     method.load_counters(state["counters"])
 
 

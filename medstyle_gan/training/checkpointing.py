@@ -68,6 +68,7 @@ class Checkpointing(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore what exists only once the training has begun."""
+        self._interruption.claim()
         if self._resumed is None:
             return
         for optimizer, state in zip(trainer.optimizers, self._resumed["optimizers"], strict=True):
@@ -91,10 +92,11 @@ class Checkpointing(L.Callback):
         assert isinstance(pl_module, CycleGAN)
         self._indices = batch["index"]
         best = self._validation is not None and self._validation.best_step == pl_module.step
-        regular = pl_module.step % self._every == 0 or self._interruption.requested
+        stopping = self._interruption.shared()
+        regular = pl_module.step % self._every == 0 or stopping
         if best or regular:
             self._save(trainer, pl_module, regular, best)
-        if self._interruption.requested:
+        if stopping:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

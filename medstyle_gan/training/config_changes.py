@@ -51,7 +51,7 @@ REASONS = (
 
 def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted names of fields that differ, with the old and the new value."""
-    before, after = flat_fields(old), flat_fields(new)
+    before, after = (flat_fields(config.model_dump(mode="json")) for config in (old, new))
     keys = dict.fromkeys([*before, *after])
     return {
         key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
@@ -102,9 +102,15 @@ def describe_changes(changed: dict[str, tuple[Any, Any]]) -> str:
     return "changed since the run began: " + ", ".join(parts)
 
 
-def flat_fields(config: Config) -> dict[str, Any]:
-    """Every setting by its dotted name."""
-    return _flat(config.model_dump(mode="json"))
+def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested dicts by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flat_fields(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _against_steps(old: Config, new: Config, step: int) -> str | None:
@@ -124,13 +130,3 @@ def _against_steps(old: Config, new: Config, step: int) -> str | None:
                 "had other values than in a run of the new length"
             )
     return None
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

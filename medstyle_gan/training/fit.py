@@ -20,18 +20,19 @@ from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.training.checkpoint import Circumstances
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.launching import Launch, processes_of
 from medstyle_gan.training.memory import describe_step, explaining_out_of_memory
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
-from medstyle_gan.training.processes import is_first_process, this_process
+from medstyle_gan.training.processes import mistakes_shared, refuse_differences, shared_settings
 from medstyle_gan.training.profiling import Profiling
 from medstyle_gan.training.progress import TrainingProgress
 from medstyle_gan.training.resuming import find_resumed
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.run_record import made_with, record_start
 from medstyle_gan.training.throughput import Throughput
-from medstyle_gan.training.trainer import make_trainer
+from medstyle_gan.training.trainer import make_trainer, needs_synced_batchnorm
 from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
 from medstyle_gan.volumes.atomic import remove_left_over
 
@@ -66,43 +67,47 @@ def train(
         SystemExit: with code 143 after SIGTERM, likewise.
     """
     run = RunFolder(Path(out))
-    # Of several processes the first one makes the folder, writes and speaks.
-    first, processes = is_first_process(), this_process().world_size
-    if not first:
-        announce = None
-    with ExitStack() as lock:
-        if first and resume:
-            run.read_config()  # there is a run
-            lock.enter_context(run.locked())
-            remove_left_over(run.path)
-        elif first:
-            run.refuse_used()
-        resumed = find_resumed(run, config, processes) if resume else None
-        state = None if resumed is None else resumed.state
-        logger = make_wandb_logger(config, run.path)
-        prepared = prepare_training(config, state, show_progress=announce is not None)
-        facts = made_with(prepared.device, prepared.precision, processes)
-        circumstances = Circumstances(prepared.data.fingerprint(), facts)
-        if first and resume:
-            run.write_config(config)
-            run.checkpoints.remove_old(config.training.keep_checkpoints, prepared.method.step)
-        elif first:
-            run.create(config)
-            lock.enter_context(run.locked())
-        if first:
-            record_start(run.record, prepared.method.step, facts, circumstances.fingerprint)
+    with processes_of(config, run.path, resume) as launch, ExitStack() as lock:
+        # Of several processes the first one makes the folder, writes and speaks.
+        first, processes = launch.process.is_first, launch.process.world_size
+        if not first:
+            announce = None
+        with mistakes_shared():
+            refuse_differences(shared_settings(config), "the config")
+            if first and resume:
+                run.read_config()  # there is a run
+                lock.enter_context(run.locked())
+                remove_left_over(run.path)
+            elif first:
+                run.refuse_used()
+            resumed = find_resumed(run, config, processes) if resume else None
+            state = None if resumed is None else resumed.state
+            step = 0 if state is None else state["step"]
+            refuse_differences({"its step": step}, "the checkpoint to go on from")
+            logger = make_wandb_logger(config, run.path) if first else None
+            prepared = prepare_training(config, state, show_progress=announce is not None)
+            facts = made_with(prepared.device, prepared.precision, processes)
+            circumstances = Circumstances(prepared.data.fingerprint(), facts)
+            if first:
+                if resume:
+                    run.write_config(config)
+                    run.checkpoints.remove_old(config.training.keep_checkpoints, step)
+                else:
+                    run.create(config)
+                    lock.enter_context(run.locked())
+                record_start(run.record, step, facts, circumstances.fingerprint)
         if resumed is not None:
             resumed.compare(facts)
         if announce is not None:
             for notice in resumed.notices if resumed is not None else ():
                 announce(notice)
             announce(prepared.summary(config))
-            if prepared.method.step < config.training.steps:
+            if step < config.training.steps:
                 announce(describe_step(config, *prepared.footing))
             if prepared.validation is not None and prepared.validation.notice is not None:
                 announce(prepared.validation.notice)
-        if prepared.method.step < config.training.steps:
-            _fit(config, run, prepared, circumstances, state, logger, announce, profile)
+        if step < config.training.steps:
+            _fit(config, run, prepared, circumstances, state, logger, announce, profile, launch)
         if first:
             _save_model(config, run, prepared)
             if logger is not None and config.logging.upload_model:
@@ -120,6 +125,7 @@ def _fit(
     logger: Any,
     announce: Announce | None,
     profile: bool,
+    launch: Launch,
 ) -> None:
     """Train to the last step, or raise what the interruption asks for."""
     with Interruption() as interruption:
@@ -131,7 +137,12 @@ def _fit(
         with warnings.catch_warnings():
             # Lightning's own remarks on hardware and loaders are not for our users.
             warnings.filterwarnings("ignore", module="lightning.*")
-            trainer = make_trainer(config, prepared.precision, callbacks, logger)
+            synced = needs_synced_batchnorm(
+                prepared.method, prepared.device, launch.process.world_size
+            )
+            trainer = make_trainer(
+                config, prepared.precision, callbacks, logger, launch.environment, synced
+            )
             try:
                 with explaining_out_of_memory(config, *prepared.footing):
                     trainer.fit(prepared.method, datamodule=prepared.data)

@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from medstyle_gan.training.processes import largest
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -41,6 +43,25 @@ class Interruption:
         for number, handler in self._previous.items():
             # None is a handler that was not set from Python and cannot be set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def claim(self) -> None:
+        """Take the signals back, once the training has begun.
+
+        Lightning puts itself before our handler of SIGTERM. In a training of several
+        processes it then waits, inside the handler, for the others, which never answer.
+        """
+        for number in self._previous:
+            signal.signal(number, self._on_signal)
+
+    def shared(self) -> bool:
+        """Whether any process was asked to stop: then all are, by the same signal.
+
+        All processes must call it after the same step.
+        """
+        number = largest(self._first if self.requested else 0)
+        if number:
+            self.requested, self._first = True, number
+        return self.requested
 
     def as_exception(self) -> BaseException:
         """What ends the program as the signal would: Ctrl-C's, or exit code 143 for SIGTERM."""

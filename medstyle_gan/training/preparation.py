@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
+from medstyle_gan.training.config_changes import flat_fields
+from medstyle_gan.training.processes import first_on_machine, refuse_differences
 from medstyle_gan.training.regularizer import load_features, make_regularizer
 from medstyle_gan.training.run_record import refuse_changed_data
 from medstyle_gan.training.validation import Validation, make_validation
@@ -49,14 +52,23 @@ class Prepared:
         """One line on what was found and what will be done."""
         data, training, start = self.data, config.training, self.method.step
         held_out = (data.validation_scan, data.validation_style)
+        samples = sum(len(volume) for volume in data.scan)
         size = "x".join(map(str, config.data.sample_size))
         batch = str(training.batch_size)
         if training.accumulate > 1:
             batch = f"{training.accumulate} x {batch}"
+        several = ""
+        if training.world_size > 1:
+            several = (
+                f" each on {training.world_size} processes ({training.global_batch_size} together; "
+                "learning rates as configured, however many there are)"
+            )
         first = f"from step {start} " if start else ""
         what = (
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
-            f"batch {batch}, {self.precision} on {self.device.type}"
+            f"batch {batch}{several}, {self.precision} on {self.device.type}, "
+            f"{math.ceil(samples / training.global_batch_size)} steps an epoch of {samples} scan "
+            "samples"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
@@ -87,9 +99,10 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     data = UnpairedDataModule(config)
     with FilesProgress("preparing") as progress:
         data.on_progress = progress.show if show_progress else None
-        data.prepare_data()
+        first_on_machine(data.prepare_data)
         data.on_progress = None
     data.setup("fit")
+    refuse_differences(flat_fields(data.fingerprint()), "the data")
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
     regularizer = make_regularizer(config, features, data, device, precision)
@@ -113,11 +126,6 @@ def _device(config: Config) -> torch.device:
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("training.accelerator is gpu, but torch finds no GPU; use auto or cpu")
     on_gpu = wanted != "cpu" and torch.cuda.is_available()
-    if on_gpu and config.training.devices > torch.cuda.device_count():
-        raise UserError(
-            f"training.devices is {config.training.devices}, but this machine has "
-            f"{torch.cuda.device_count()} GPU(s)"
-        )
     return torch.device("cuda" if on_gpu else "cpu")
 
 

@@ -85,11 +85,16 @@ def joined(process: Process, group: Any) -> Iterator[None]:
 
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process."""
+    return bool(largest(int(flag)))
+
+
+def largest(value: int) -> int:
+    """The largest of all processes' values."""
     if _joined.group is None:
-        return flag
-    value = torch.tensor([int(flag)])
-    dist.all_reduce(value, op=dist.ReduceOp.MAX, group=_joined.group)
-    return bool(value.item())
+        return value
+    values = torch.tensor([value])
+    dist.all_reduce(values, op=dist.ReduceOp.MAX, group=_joined.group)
+    return int(values.item())
 
 
 def gather(value: Any) -> list[Any]:
@@ -139,16 +144,16 @@ def mistakes_shared() -> Iterator[None]:
     except UserError as error:
         if _joined.group is None:
             raise
-        _share_mistake(str(error))
+        _gather_or_leave(str(error))
     else:
-        _share_mistake(None)
+        _gather_or_leave(None)
 
 
 def first_on_machine(action: Callable[[], object]) -> None:
     """Act on the first process of each machine, then on its others. Inside `mistakes_shared`."""
     if _joined.process.local_rank == 0:
         action()
-    _share_mistake(None)
+    _gather_or_leave(None)
     if _joined.process.local_rank != 0:
         action()
 
@@ -163,7 +168,7 @@ def refuse_differences(facts: dict[str, Any], what: str) -> None:
     Raises:
         UserError: naming the first fact that differs, its values and the machines.
     """
-    everyones = gather((socket.gethostname(), facts))
+    everyones = _gather_or_leave(None, (socket.gethostname(), facts))
     host, ours = everyones[0]
     for rank, (other_host, theirs) in enumerate(everyones):
         for name in [*ours, *(key for key in theirs if key not in ours)]:
@@ -177,17 +182,22 @@ def refuse_differences(facts: dict[str, Any], what: str) -> None:
 
 def shared_settings(config: Config) -> dict[str, Any]:
     """What must be the same for all processes, by dotted name: all settings but the paths."""
-    settings = flat_fields(config)
+    settings = flat_fields(config.model_dump(mode="json"))
     if config.vgg.weights != "imagenet" and not config.vgg.weights.startswith("random:"):
         settings.pop("vgg.weights")
     return {name: value for name, value in settings.items() if name not in _PATHS}
 
 
-def _share_mistake(mistake: str | None) -> None:
-    mistakes = gather(mistake)
-    found = [(rank, text) for rank, text in enumerate(mistakes) if text is not None]
+def _gather_or_leave(mistake: str | None, value: Any = None) -> list[Any]:
+    """Gather values; where one process has a mistake instead, all leave.
+
+    A process that has found one skips to the end of its `mistakes_shared`: all exchanges
+    between there and here have one form, so that it meets the others in whichever they are at.
+    """
+    answers = gather((mistake, value))
+    found = [(rank, text) for rank, (text, _) in enumerate(answers) if text is not None]
     if not found:
-        return
+        return [value for _, value in answers]
     if not _joined.process.is_first:
         raise SystemExit(USER_MISTAKE)
     rank, text = found[0]

@@ -56,7 +56,7 @@ def find_resumed(run: RunFolder, config: Config, processes: int) -> Resumed:
     if len(state["ranks"]) != processes:
         raise UserError(
             f"{path}: written by {len(state['ranks'])} processes together, now there are "
-            f"{processes}; each has images and random numbers of its own: go on with as many "
+            f"{processes}; each has random numbers of its own: go on with as many "
             "(training.devices, training.nodes), or start a new run in another folder"
         )
     notices = [found.describe(), describe_changes(changed) if changed else None]

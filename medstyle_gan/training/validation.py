@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -15,15 +15,28 @@ from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.data.words import INTO, OTHER
-from medstyle_gan.evaluation import find_pairs, score_pairs, sliced_wasserstein_distance
+from medstyle_gan.evaluation import (
+    find_pairs,
+    mean_scores,
+    score_rows,
+    sliced_wasserstein_distance,
+)
 from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.metrics_csv import MetricsCSV
+from medstyle_gan.training.processes import (
+    from_first,
+    gather_on_first,
+    mistakes_shared,
+    this_process,
+)
 from medstyle_gan.training.throughput import Throughput
 
 # Slices of each domain that unpaired validation looks at.
 _SLICES = 32
+
+T = TypeVar("T")
 
 
 class Validation(L.Callback, ABC):
@@ -53,8 +66,12 @@ class Validation(L.Callback, ABC):
         self._metrics, self._throughput = metrics, throughput
 
     @abstractmethod
-    def figures(self, method: CycleGAN) -> dict[str, float]:
-        """Scores by name, without the `validation/` prefix."""
+    def figures(self, method: CycleGAN) -> dict[str, float] | None:
+        """Scores by name, without the `validation/` prefix.
+
+        All processes call it; each looks at its own part, and the first one learns the
+        figures of the whole. The others get None.
+        """
 
     @abstractmethod
     def score(self, figures: Mapping[str, float]) -> float:
@@ -74,10 +91,11 @@ class Validation(L.Callback, ABC):
         assert self._throughput is not None
         step = pl_module.step
         due = step % self._every == 0 or step == self._steps
-        if not due or not trainer.is_global_zero:
+        if not due:
             return
         with self._throughput.paused():
-            figures = self.figures(pl_module)
+            # The first process's word counts, to the last bit: all must agree on the best.
+            figures = from_first(self.figures(pl_module))
             score = self.score(figures)
             if score > self.best_score:
                 self.best_score, self.best_step = score, step
@@ -113,7 +131,7 @@ class PairedValidation(Validation):
         self._facts = facts
         self.notice = describe_missing_masks(pairs)
 
-    def figures(self, method: CycleGAN) -> dict[str, float]:
+    def figures(self, method: CycleGAN) -> dict[str, float] | None:
         """Means over the pairs."""
         generators = method.ema.generators if self._config.inference.ema else method.generators
         for generator in generators.values():
@@ -122,7 +140,10 @@ class PairedValidation(Validation):
         translator = Translator.from_generators(
             self._config, generators, precision=precision, **self._facts
         )
-        return score_pairs(translator, self._pairs, self._config)
+        with mistakes_shared():
+            rows = score_rows(translator, _own_part(self._pairs), self._config)
+        parts = gather_on_first(rows)
+        return None if parts is None else mean_scores(_interleaved(parts))
 
     def score(self, figures: Mapping[str, float]) -> float:
         """PSNR (dB)."""
@@ -148,27 +169,31 @@ class UnpairedValidation(Validation):
             for domain, collection in collections.items()
         }
 
-    def figures(self, method: CycleGAN) -> dict[str, float]:
+    def figures(self, method: CycleGAN) -> dict[str, float] | None:
         """Both figures for both directions."""
         figures: dict[str, float] = {}
         for domain, other in OTHER.items():
-            images = self._samples[domain].to(method.device)
-            translations, rebuilt = [], []
-            for image in images.split(1):
-                translation = method.translate(image, INTO[other])
-                translations.append(translation)
-                rebuilt.append(method.translate(translation, INTO[domain]))
-            error = (torch.cat(rebuilt) - images).abs().mean()
+            images = self._samples[domain]
+            translated: list[tuple[Tensor, Tensor]] = []
+            for image in _own_part(images.split(1)):
+                translation = method.translate(image.to(method.device), INTO[other])
+                rebuilt = method.translate(translation, INTO[domain])
+                translated.append((translation.cpu(), rebuilt.cpu()))
+            parts = gather_on_first(translated)
+            if parts is None:
+                continue
+            translations, rebuilts = zip(*_interleaved(parts), strict=True)
+            error = (torch.cat(rebuilts) - images).abs().mean()
             figures[f"cycle_error_{domain}"] = float(error)
             figures[f"distance_{INTO[other]}"] = self._distance(torch.cat(translations), other)
-        return figures
+        return figures or None
 
     def score(self, figures: Mapping[str, float]) -> float:
         """Closeness of the translations to real style images."""
         return -figures["distance_scan_to_style"]
 
     def _distance(self, translations: Tensor, domain: str) -> float:
-        return sliced_wasserstein_distance(translations.cpu(), self._samples[domain])
+        return sliced_wasserstein_distance(translations, self._samples[domain])
 
 
 def make_validation(config: Config, data: UnpairedDataModule) -> Validation | None:
@@ -186,3 +211,16 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
     return UnpairedValidation(
         config, {"scan": data.validation_scan, "style": data.validation_style}
     )
+
+
+def _own_part(whole: Sequence[T]) -> list[T]:
+    """What this process looks at: every world_size-th from its rank on."""
+    process = this_process()
+    return list(whole[process.rank :: process.world_size])
+
+
+def _interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
+    """The whole in its order, from the parts that `_own_part` gave to each rank."""
+    return [
+        part[turn] for turn in range(max(map(len, parts))) for part in parts if turn < len(part)
+    ]

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,9 +65,14 @@ class ForkedTrainings:
         self._program.wait(timeout=60)
 
     def train(
-        self, config: Path, out: Path, resume: bool = False, kill: Outside | Inside | None = None
+        self,
+        config: Path,
+        out: Path,
+        resume: bool = False,
+        kill: Outside | Inside | None = None,
+        processes: int = 1,
     ) -> tuple[bool, list[str]]:
-        """Train until the end or until killed.
+        """Train until the end or until killed, with as many processes as the config says.
 
         Returns:
             whether it was killed, and the lines that it announced.
@@ -74,6 +80,7 @@ class ForkedTrainings:
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         order: dict[str, Any] = {"config": str(config), "out": str(out), "resume": resume}
+        order["processes"] = processes
         if kill is not None:
             order["inside" if isinstance(kill, Inside) else "outside"] = asdict(kill)
         print(json.dumps(order), file=self._program.stdin, flush=True)
@@ -102,26 +109,52 @@ def main() -> None:
         order = json.loads(line)
         reading, writing = os.pipe()
         lines_reading, lines_writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reading)
-            os.close(lines_reading)
-            telling.append(os.fdopen(writing, "wb", buffering=0))
-            os._exit(_train(order, os.fdopen(lines_writing, "w")))
+        port, children = _free_port(), []
+        for rank in range(order["processes"]):
+            child = os.fork()
+            if child == 0:
+                os.close(reading)
+                os.close(lines_reading)
+                telling.append(os.fdopen(writing, "wb", buffering=0))
+                _join(rank, order["processes"], port)
+                os._exit(_train(order, os.fdopen(lines_writing, "w")))
+            children.append(child)
         os.close(writing)
         os.close(lines_writing)
         if "outside" in order:
-            for _ in range(order["outside"]["steps"]):
+            for _ in range(order["outside"]["steps"] * len(children)):
                 os.read(reading, 1)
             time.sleep(order["outside"]["delay"])
-            os.kill(child, signal.SIGKILL)
+            for child in children:
+                os.kill(child, signal.SIGKILL)
         with os.fdopen(lines_reading) as lines:
             told = lines.read().splitlines()
-        _, status = os.waitpid(child, 0)
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         os.close(reading)
-        answer = {"status": os.waitstatus_to_exitcode(status), "lines": told}
+        answer = {"status": next(filter(None, statuses), 0), "lines": told}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+
+
+def _join(rank: int, processes: int, port: int) -> None:
+    """Stands where torchrun would have started this process."""
+    if processes > 1:
+        os.environ |= {
+            "TORCHELASTIC_RUN_ID": "test",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "GROUP_RANK": "0",
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _train(order: dict[str, Any], lines: IO[str]) -> int:

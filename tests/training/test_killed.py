@@ -174,3 +174,32 @@ def test_killed_between_two_operations_on_files(
     assert not any("damaged" in line for line in lines)
     assert any(f"from step {newest} " in line or f"step ({newest})" in line for line in lines)
     assert_ends_alike(run, ran_through)
+
+
+def test_two_processes_killed_together_go_on_with_what_each_had(
+    trainings: ForkedTrainings, write_config: Any, tmp_path: Path
+) -> None:
+    config = write_config(
+        tmp_path / "config.yaml",
+        training__steps=12,
+        training__checkpoint_every=1,
+        training__validate_every=5,
+        training__devices=2,
+        training__accelerator="cpu",
+        method__pool_size=4,
+    )
+    through, run = tmp_path / "through", tmp_path / "run"
+    trainings.train(config, through, processes=2)
+    resume = False
+    for steps in (5, 3):
+        kill = Outside(steps, 0.0)
+        assert trainings.train(config, run, resume, kill, processes=2)[0]
+        resume = True
+    assert not trainings.train(config, run, resume=True, processes=2)[0]
+    assert_ends_alike(run, through)
+    state = load_checkpoint(run / "checkpoints" / "step_00000011.ckpt")
+    assert state["samples"] == 22
+    assert sorted(state["pools"]["scan"]["images"]) == [0, 1]
+    first, second = (rank["metrics"] for rank in state["ranks"])
+    assert first["counts"] == second["counts"]
+    assert first["sums"] != second["sums"]  # each saw its own samples

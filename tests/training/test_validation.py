@@ -5,6 +5,7 @@ import torch
 
 from medstyle_gan.config import load_config
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.evaluation import ScoreRow
 from medstyle_gan.inference import Translator
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import validation
@@ -18,11 +19,11 @@ def test_pairs_are_scored_in_the_trainings_precision(
     config = load_config(None, [*small, f"training.precision={precision}"])
     seen: list[Translator] = []
 
-    def score(translator: Translator, *others: object) -> dict[str, float]:
+    def score(translator: Translator, *others: object) -> list[ScoreRow]:
         seen.append(translator)
-        return {}
+        return [ScoreRow("a", "network", "translation", 1.0, 1.0, 0.0, 1.0)]
 
-    monkeypatch.setattr(validation, "score_pairs", score)
+    monkeypatch.setattr(validation, "score_rows", score)
     scale = FittedScale(0.0, 1.0, clip=True)
     facts = {
         name: {"scan": value, "style": value}
