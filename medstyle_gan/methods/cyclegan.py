@@ -38,6 +38,8 @@ class CycleGAN(L.LightningModule):
     Attributes:
         step: steps done, however many optimisers each has.
         logged: detached scalars of the latest step, `loss/<name>` unweighted.
+        skipped: steps whose update was left out, its loss or gradients not being finite.
+        skipped_in_a_row: how many of the latest steps those are.
         ema: the generators' moving average.
     """
 
@@ -65,8 +67,9 @@ class CycleGAN(L.LightningModule):
             "scan": ImagePool(config.method.pool_size, 2 * seed),
             "style": ImagePool(config.method.pool_size, 2 * seed + 1),
         }
-        self.step = 0
+        self.step = self.skipped = self.skipped_in_a_row = 0
         self.logged: dict[str, Tensor] = {}
+        self._advantages: dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------------- networks
 
@@ -159,9 +162,11 @@ class CycleGAN(L.LightningModule):
             fake = self.pools[domain].exchange(translated[domain].detach().float(), self.step)
             scores = discriminator(torch.cat([real[domain], fake]))
             halves = [score.chunk(2) for score in scores]
-            value = self.adversarial.discriminator(
-                [half[0] for half in halves], [half[1] for half in halves]
-            )
+            on_real, on_fake = [half[0] for half in halves], [half[1] for half in halves]
+            value = self.adversarial.discriminator(on_real, on_fake)
+            if self.config.guards.enabled:
+                advantage = self.adversarial.advantage(on_real, on_fake)
+                self._advantages[f"guard/advantage_{domain}"] = advantage
             terms[f"discriminator_{domain}"] = Term(value, 1.0)
             if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
                 rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
@@ -234,6 +239,7 @@ class CycleGAN(L.LightningModule):
         self.ema.update(self.generators)
 
         self.logged = {f"loss/{name}": t.value.detach() for name, t in (terms | judged).items()}
+        self.logged |= self._advantages
         self.logged["loss/generator"] = generator_loss.detach()
         self.logged["learning_rate/generator"] = torch.tensor(rates[0] * factor)
         self.logged["learning_rate/discriminator"] = torch.tensor(rates[1] * factor)

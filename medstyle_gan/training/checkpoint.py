@@ -21,6 +21,7 @@ def save_checkpoint(
     optimizers: list[torch.optim.Optimizer],
     metrics: dict[str, Any],
     best: dict[str, Any] | None,
+    guards: dict[str, Any],
 ) -> None:
     """Write a checkpoint under a temporary name, then rename it: never half a file.
 
@@ -33,6 +34,7 @@ def save_checkpoint(
         optimizers: in the method's order.
         metrics: the interval of `metrics.csv` that is under way.
         best: score and step of the best validation so far.
+        guards: what the guards have told and measured.
 
     Raises:
         UserError: when the disk refuses the file; what stood at `path` stays.
@@ -52,6 +54,7 @@ def save_checkpoint(
         "torch_rng": torch.get_rng_state(),
         "metrics": metrics,
         "best": best,
+        "guards": guards,
     }
     with atomic_file(path) as file:
         try:
@@ -106,9 +109,11 @@ CHANGEABLE = (
     "data.scans",
     "data.style",
     "data.workers",
+    "guards.",
     "inference.",
     "logging.",
     "training.checkpoint_every",
+    "training.max_time",
     "training.validate_every",
 )
 

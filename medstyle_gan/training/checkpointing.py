@@ -1,4 +1,4 @@
-"""When checkpoints are written: regularly, at the end, and when Ctrl-C or SIGTERM asks for it."""
+"""When checkpoints are written: regularly, at the end, and when a training is interrupted."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import save_checkpoint
+from medstyle_gan.training.divergence import refuse_diverged
+from medstyle_gan.training.guards import Guards
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.run_folder import RunFolder
@@ -26,10 +26,11 @@ class Checkpointing(L.Callback):
     Args:
         run: the run's folder.
         every: steps between checkpoints.
-        interruption: what notes Ctrl-C and SIGTERM.
+        interruption: tells whether to stop after this step.
         metrics: the interval under way is part of a checkpoint.
         validation: tells whether this step's score is the best so far; None without one.
         throughput: what clocks the training, stopped meanwhile.
+        guards: their state is part of a checkpoint.
         resumed: contents of the checkpoint that the run goes on from.
     """
 
@@ -41,6 +42,7 @@ class Checkpointing(L.Callback):
         metrics: MetricsCSV,
         validation: Validation | None,
         throughput: Throughput,
+        guards: Guards,
         resumed: dict[str, Any] | None,
     ) -> None:
         self._run = run
@@ -49,6 +51,7 @@ class Checkpointing(L.Callback):
         self._metrics = metrics
         self._validation = validation
         self._throughput = throughput
+        self._guards = guards
         self._resumed = resumed
         self._saved_step: int | None = None
 
@@ -59,6 +62,8 @@ class Checkpointing(L.Callback):
         for optimizer, state in zip(trainer.optimizers, self._resumed["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self._metrics.load_state_dict(self._resumed["metrics"])
+        if "guards" in self._resumed:  # not in checkpoints from before there were guards
+            self._guards.load_state_dict(self._resumed["guards"])
         assert isinstance(pl_module, CycleGAN)
         for pool in pl_module.pools.values():
             pool.to(pl_module.device)
@@ -73,7 +78,7 @@ class Checkpointing(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Write what is due, and stop after the step in which the signal came."""
+        """Write what is due, and stop where all ranks have agreed to."""
         assert isinstance(pl_module, CycleGAN)
         if self._validation is not None and self._validation.best_step == pl_module.step:
             self._save(trainer, pl_module, best=True)
@@ -88,41 +93,18 @@ class Checkpointing(L.Callback):
         if self._saved_step != pl_module.step:
             self._save(trainer, pl_module)
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        """Write the step that SIGTERM came after: Lightning leaves before the next one."""
-        assert isinstance(pl_module, CycleGAN)
-        if isinstance(exception, SIGTERMException) and self._saved_step != pl_module.step:
-            self._save(trainer, pl_module)
-
     def _save(self, trainer: L.Trainer, method: CycleGAN, best: bool = False) -> None:
         if not trainer.is_global_zero:
             return
         with self._throughput.paused():
-            self._refuse_diverged(method)
+            refuse_diverged(method, self._run.last)
             save_checkpoint(
                 self._run.best if best else self._run.last,
                 method,
                 trainer.optimizers,
                 metrics=self._metrics.state_dict(),
                 best=None if self._validation is None else self._validation.state_dict(),
+                guards=self._guards.state_dict(),
             )
         if not best:
             self._saved_step = method.step
-
-    def _refuse_diverged(self, method: CycleGAN) -> None:
-        """Keep the last good checkpoint, and say what to do, where weights are not finite."""
-        bad = [
-            name
-            for name, network in method.trained_networks().items()
-            if not all(bool(torch.isfinite(p).all()) for p in network.parameters())
-        ]
-        if bad:
-            kept = f"{self._run.last} is of an earlier step" if self._run.last.exists() else ""
-            raise UserError(
-                f"the training diverged before step {method.step}: {', '.join(bad)} hold NaN or "
-                "infinite weights; nothing of this step was saved. Start a new run with smaller "
-                "loss weights or learning rates (method.generator_learning_rate), with "
-                f"method.gradient_clip=1 or training.precision=fp32. {kept}".rstrip()
-            )

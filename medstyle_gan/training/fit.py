@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import shlex
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.durations import seconds_in
 from medstyle_gan.data.sampling import fixed_samples
+from medstyle_gan.data.words import OTHER, Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
 from medstyle_gan.training.checkpointing import Checkpointing
-from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.guard_figures import Probe, make_probe
+from medstyle_gan.training.guards import Guards
+from medstyle_gan.training.interruption import Interruption, Reason
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
 from medstyle_gan.training.processes import is_first_process
-from medstyle_gan.training.progress import TrainingProgress
+from medstyle_gan.training.progress import TrainingProgress, beside_bars
 from medstyle_gan.training.run_folder import RunFolder
+from medstyle_gan.training.stopping import Stopping
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.training.trainer import make_trainer
 from medstyle_gan.training.wandb_logger import WandbAnnouncement, make_wandb_logger
@@ -33,16 +39,22 @@ Announce = Callable[[str], None]
 
 
 def train(
-    config: Config, out: str | Path, resume: bool = False, announce: Announce | None = None
+    config: Config,
+    out: str | Path,
+    resume: bool | Literal["if_started"] = False,
+    announce: Announce | None = None,
+    began: float | None = None,
 ) -> Path:
     """Train a translator and leave a run folder with its model.
 
     Args:
         config: all settings; `data.scans` and `data.style` must be given.
         out: the run folder, new or empty; with `resume`, that of the run to go on with.
-        resume: go on from `checkpoints/last.ckpt` as if the run had never stopped.
+        resume: go on from `checkpoints/last.ckpt` as if the run had never stopped;
+            `if_started` does so where there is that checkpoint, and else begins the run.
         announce: takes a line about what was found and what will be done (a command prints
             it); None says nothing and shows no progress bar.
+        began: `time.monotonic()` from which `training.max_time` counts; None is now.
 
     Returns:
         The run folder: `config.yaml`, `metrics.csv`, `samples/`, `checkpoints/`, `model/`.
@@ -51,19 +63,27 @@ def train(
         UserError: for unusable data or settings, a folder that is in use, or a resume of
             something else than this run.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
-        SystemExit: with code 143 after SIGTERM, likewise.
+        SystemExit: with code 143 after SIGTERM, 75 after SIGUSR1 or when `training.max_time` is
+            over, likewise.
     """
+    began = time.monotonic() if began is None else began
     run = RunFolder(Path(out))
+    begin_again = False
+    if resume == "if_started":
+        resume = run.last.exists()
+        begin_again = not resume and run.config.exists()
+        if begin_again:  # stopped before its first checkpoint
+            refuse_changes(run.read_config(), config)
     state = _checkpoint_of(run, config) if resume else None
     # Of several processes the first one makes the folder, writes and speaks.
     first = is_first_process()
     if not first:
         announce = None
-    if not resume and first:
+    if not resume and not begin_again and first:
         run.refuse_used()
     logger = make_wandb_logger(config, run.path)
     prepared = prepare_training(config, state, show_progress=announce is not None)
-    if first and resume:
+    if first and (resume or begin_again):
         run.write_config(config)
     elif first:
         run.create(config)
@@ -72,7 +92,9 @@ def train(
         if prepared.validation is not None and prepared.validation.notice is not None:
             announce(prepared.validation.notice)
     if prepared.method.step < config.training.steps:
-        _fit(config, run, prepared, state, logger, announce)
+        limit = config.training.max_time
+        deadline = None if limit is None else began + seconds_in(limit)
+        _fit(config, run, prepared, state, logger, announce, Interruption(deadline))
     if first:
         _save_model(config, run, prepared)
     return run.path
@@ -85,10 +107,13 @@ def _fit(
     state: dict[str, Any] | None,
     logger: Any,
     announce: Announce | None,
+    interruption: Interruption,
 ) -> None:
     """Train to the last step, or raise what the interruption asks for."""
-    with Interruption() as interruption:
-        callbacks = _callbacks(config, run, prepared, interruption, state, announce is not None)
+    if announce is not None:
+        announce = beside_bars(announce)
+    with interruption:
+        callbacks = _callbacks(config, run, prepared, interruption, state, announce)
         if logger is not None and announce is not None:
             callbacks.insert(0, WandbAnnouncement(logger, announce))
         with warnings.catch_warnings():
@@ -97,13 +122,15 @@ def _fit(
             trainer = make_trainer(config, prepared.precision, callbacks, logger)
             try:
                 trainer.fit(prepared.method, datamodule=prepared.data)
-            except SystemExit:  # Lightning's way out of SIGTERM and of a second Ctrl-C
-                if not interruption.requested:
+            except SystemExit:  # Lightning's way out of a second Ctrl-C
+                if interruption.noted is Reason.NONE:
                     raise
+                interruption.reason = interruption.noted
         if interruption.requested and prepared.method.step < config.training.steps:
             if announce is not None:
-                announce(_how_to_go_on(run))
-            raise interruption.as_exception()
+                announce(_how_to_go_on(run, interruption.reason))
+            # One exit code for all: a launcher kills what is left when one process has another.
+            raise interruption.as_exception() if is_first_process() else SystemExit(0)
 
 
 def _save_model(config: Config, run: RunFolder, prepared: Prepared) -> None:
@@ -128,11 +155,12 @@ def _checkpoint_of(run: RunFolder, config: Config) -> dict[str, Any]:
     return state
 
 
-def _how_to_go_on(run: RunFolder) -> str:
+def _how_to_go_on(run: RunFolder, reason: Reason) -> str:
+    why = "the time is over: " if reason is Reason.TIME_IS_OVER else ""
     if not run.last.exists():
-        return "stopped before the first checkpoint: nothing to go on from"
+        return f"{why}stopped before the first checkpoint: nothing to go on from"
     folder = shlex.quote(str(run.path))
-    return f"stopped; go on from the last checkpoint with: medstyle train --resume -o {folder}"
+    return f"{why}stopped; go on from the last checkpoint with: medstyle train --resume -o {folder}"
 
 
 def _callbacks(
@@ -141,34 +169,45 @@ def _callbacks(
     prepared: Prepared,
     interruption: Interruption,
     state: dict[str, Any] | None,
-    show_progress: bool,
+    announce: Announce | None,
 ) -> list[L.Callback]:
     """In the order in which they act on a step: the clock first, the checkpoint last."""
     every, steps, seed = config.logging, config.training.steps, config.training.seed
     data, validation = prepared.data, prepared.validation
     throughput = Throughput()
-    metrics = MetricsCSV(run.path / "metrics.csv", every.log_every, steps, throughput)
+    held_out = {
+        "scan": data.validation_scan or data.scan,
+        "style": data.validation_style or data.style,
+    }
+    probes: dict[Domain, Probe] = {}
+    if config.guards.enabled:
+        probes = {d: make_probe(held_out[d], config.data, seed) for d in OTHER}
+    guards = Guards(config, probes, run.last, throughput, announce)
+    metrics = MetricsCSV(
+        run.path / "metrics.csv", every.log_every, steps, throughput, guards.figures
+    )
     panel_samples = {
         domain: fixed_samples(collection, config.data, every.panel_samples, seed)
-        for domain, collection in (
-            ("scan", data.validation_scan or data.scan),
-            ("style", data.validation_style or data.style),
-        )
+        for domain, collection in held_out.items()
     }
     callbacks: list[L.Callback] = [
         throughput,
+        guards,
         metrics,
         SamplePanels(run.samples, every.panel_every, panel_samples, throughput),
     ]
     if validation is not None:
         validation.attach(metrics, throughput)
         callbacks.append(validation)
-    if show_progress:
+    if announce is not None:
         callbacks.append(TrainingProgress(steps))
     every_checkpoint = config.training.checkpoint_every
-    callbacks.append(
-        Checkpointing(run, every_checkpoint, interruption, metrics, validation, throughput, state)
-    )
+    callbacks += [
+        Stopping(interruption),
+        Checkpointing(
+            run, every_checkpoint, interruption, metrics, validation, throughput, guards, state
+        ),
+    ]
     return callbacks
 
 

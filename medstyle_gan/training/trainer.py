@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from medstyle_gan.config import Config
 from medstyle_gan.networks.precision import Precision
+from medstyle_gan.training.stopping import keep_signals_ours
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -27,7 +28,7 @@ def make_trainer(
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     several = config.training.devices > 1
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=config.training.accelerator,
         devices=config.training.devices,
         strategy="ddp" if several else "auto",
@@ -41,3 +42,5 @@ def make_trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+    keep_signals_ours(trainer)
+    return trainer
