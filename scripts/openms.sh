@@ -23,11 +23,9 @@ common=(
     data.pairs.names.scan=T1W data.pairs.names.style=T2W
     training.steps=3000 training.validate_every=500 vgg.weights=random:0
 )
-# The settings of Zhu et al. 2017.
+# As Zhu et al. 2017 have it; their rates and their weights of cycle and identity are the recipe's.
 plain=(
     loss.perceptual.weight=0 loss.perceptual.reconstruction_weight=0 loss.style.weight=0
-    loss.cycle.weight=10 loss.identity.weight=5
-    method.generator_learning_rate=2e-4 method.discriminator_learning_rate=2e-4
     data.sampler.match=none generator.upsampling=transpose
 )
 

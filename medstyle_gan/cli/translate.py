@@ -85,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
     )
     jobs = plan_translation(translator, inputs, args.out, args.direction)
     outcomes: list[Outcome] = []
-    # disable=None: no bar where stderr is not a terminal, as in the other commands.
-    with tqdm(total=len(jobs), file=sys.stderr, bar_format=_BAR, disable=None) as bar:
+    with tqdm(total=len(jobs), file=sys.stderr, bar_format=_BAR) as bar:
 
         def show(share: float) -> None:
             bar.n = len(outcomes) + share

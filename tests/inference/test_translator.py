@@ -11,8 +11,9 @@ from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
 from skimage.registration import phase_cross_correlation
 
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Direction, Translator
+from medstyle_gan.inference import Translator
 from medstyle_gan.networks import build_generator
 from medstyle_gan.volumes import Geometry, Picture, Volume, read_volume, write_volume
 
