@@ -330,7 +330,9 @@ def test_one_line_says_what_was_found_and_what_will_be_done(
     assert "step 1" in line
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)]
+)
 def test_a_signal_writes_a_checkpoint_tells_its_exit_code_and_how_to_go_on(
     folders: PhantomFolders, tmp_path: Path, number: int, code: int
 ) -> None:
