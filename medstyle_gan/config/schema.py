@@ -392,8 +392,8 @@ class GuardsConfig(Section):
     """What a training left alone is watched for; each guard warns once.
 
     The defaults were set by trainings that went well, on phantoms and real scans: their
-    generators moved intensities by 0.39 of the input's contrast or more, the rank correlation
-    stayed above 0.7 where contrast keeps its order, and the discriminators' advantage lay
+    generators moved intensities by 0.41 of the input's contrast or more, the rank correlation
+    was 0.67 or more where contrast keeps its order, and the discriminators' advantage lay
     between 0.06 and 0.39.
     """
 
