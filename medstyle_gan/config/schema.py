@@ -406,7 +406,9 @@ class GuardsConfig(Section):
     )
     patience: PositiveInt = Field(3, description="looks in a row that must agree for a warning")
     skipped_in_a_row: PositiveInt = Field(
-        20, description="steps without a finite loss and gradient, in a row, that end the training"
+        20,
+        description="steps without a finite loss and gradient, in a row, that end the training; "
+        "counted as often",
     )
     movement: Weight = Field(
         0.2,

@@ -119,9 +119,12 @@ class Guards(L.Callback):
     # ------------------------------------------------------------------------ non-finite
 
     def _count_skipped(self, method: Observed) -> None:
-        self._figures["guard/skipped"] = float(method.skipped)
         # A training shorter than the limit that never made an update has diverged, too.
-        if method.skipped_in_a_row >= min(self._config.skipped_in_a_row, self._steps):
+        limit = min(self._config.skipped_in_a_row, self._steps)
+        if method.step % limit and method.step != self._steps:
+            return  # reading the counts makes the host wait for the device
+        self._figures["guard/skipped"] = float(method.skipped)
+        if method.skipped_in_a_row >= limit:
             what = (
                 f"losses or gradients of the last {method.skipped_in_a_row} steps were not "
                 "finite, and their updates were left out"
@@ -130,10 +133,10 @@ class Guards(L.Callback):
         if method.skipped:
             self._tell(
                 "non_finite",
-                f"losses or gradients of step {method.step} are not finite; its update was left "
-                f"out, and {self._config.skipped_in_a_row} such steps in a row would end the "
-                "training: if more follow (guard/skipped in metrics.csv), try "
-                "method.gradient_clip=1, smaller learning rates or training.precision=fp32",
+                f"by step {method.step} losses or gradients of {method.skipped} steps were not "
+                f"finite, and their updates were left out; {self._config.skipped_in_a_row} such "
+                "steps in a row end the training: if more follow (guard/skipped in metrics.csv), "
+                "try method.gradient_clip=1, smaller learning rates or training.precision=fp32",
             )
 
     # ------------------------------------------------------------------------ generators
