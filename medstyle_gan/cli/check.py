@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     from medstyle_gan.data.contact_sheet import contact_sheet
     from medstyle_gan.data.doubts import find_doubts
     from medstyle_gan.data.inspection import inspect_collection
+    from medstyle_gan.data.progress import FilesProgress
 
-    with _Progress(len(scans) + len(style)) as progress:
+    with FilesProgress("reading") as progress:
         reports = (
-            inspect_collection(scans, config, "scan", progress.advance),
-            inspect_collection(style, config, "style", progress.advance),
+            inspect_collection(scans, config, "scan", partial(progress.show, "scan")),
+            inspect_collection(style, config, "style", partial(progress.show, "style")),
         )
     doubts = find_doubts(*reports, config)
     contact_sheet(reports, args.out / "contact_sheet.png")
@@ -78,24 +79,6 @@ def run(args: argparse.Namespace) -> int:
             f"({', '.join(r.source for r in empty)}); the reasons are listed above"
         )
     return SOME_FAILED if any(report.unusable for report in reports) else 0
-
-
-class _Progress:
-    """One bar over both collections, on stderr, where a person is looking."""
-
-    def __init__(self, total: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, desc="reading", unit="file", file=sys.stderr, disable=None)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def advance(self, done: int, total: int) -> None:
-        self._bar.update()
 
 
 def _write_json(path: Path, reports: tuple[CollectionReport, ...], doubts: tuple[str, ...]) -> None:

@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wandb", choices=["off", "offline", "online"], help="Weights & Biases (default: off)"
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="look into some steps: trace and table in RUN/profile",
+    )
     parser.add_argument("--devices", type=int, metavar="N", help="processes or GPUs")
     add_config_arguments(parser)
 
@@ -67,7 +72,14 @@ def run(args: argparse.Namespace) -> int:
     from medstyle_gan.training.processes import is_first_process
 
     resume: bool | Literal["if_started"] = "if_started" if args.resume_or_start else args.resume
-    folder = train(config, args.out, resume, lambda line: print(line, file=sys.stderr), began)
+    folder = train(
+        config,
+        args.out,
+        resume,
+        lambda line: print(line, file=sys.stderr),
+        args.profile,
+        began,
+    )
     if is_first_process():
         print(f"model: {folder / 'model'}")
         print(f"translate with: medstyle translate {shlex.quote(str(folder))} SCAN... -o OUT")

@@ -246,6 +246,11 @@ class ResNetGeneratorConfig(Section):
     upsampling: Literal["transpose", "resize"] = Field(
         "resize", description="transposed convolution, or resize then convolution"
     )
+    checkpoint_activations: bool = Field(
+        False,
+        description="compute the residual blocks again in the backward pass instead of keeping "
+        "what is in them: less memory, about a fifth more time",
+    )
 
 
 class UNetGeneratorConfig(Section):
@@ -364,7 +369,14 @@ class TrainingConfig(Section):
     """How long, on what, and what is kept."""
 
     steps: PositiveInt = Field(20_000, description="steps (batches through the method)")
-    batch_size: PositiveInt = Field(1, description="samples of each domain in a step, a device")
+    batch_size: PositiveInt = Field(
+        1, description="samples of each domain that are in memory at once, a device"
+    )
+    accumulate: PositiveInt = Field(
+        1,
+        description="batches whose gradients a step adds up: as one of accumulate x batch_size "
+        "samples, in the memory of batch_size",
+    )
     # Below what NumPy takes as a seed, and small enough to be shifted into 64-bit keys.
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of every random choice")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
@@ -438,6 +450,9 @@ class LoggingConfig(Section):
     )
     project: str = Field("medstyle_gan", description="Weights & Biases project")
     run_name: str | None = Field(None, description="Weights & Biases run name (null: chosen)")
+    upload_model: bool = Field(
+        False, description="log the trained model to Weights & Biases as an artefact"
+    )
     log_every: PositiveInt = Field(50, description="steps between rows of metrics")
     panel_every: PositiveInt = Field(500, description="steps between sample panels")
     panel_samples: PositiveInt = Field(4, description="rows of a panel, fixed for the run")

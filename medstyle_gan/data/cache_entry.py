@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medstyle_gan.config.schema import DataConfig
-from medstyle_gan.data.cache_files import cache_file
+from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_volume import CachedVolume, VolumeFacts
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.intensity import FittedScale
@@ -46,10 +47,12 @@ def open_entry(
     array_path, facts_path = folder / f"{key}.npy", folder / f"{key}.json"
     entry = _read_facts(facts_path, array_path)
     if entry is None:
-        entry = _prepare(item.path, config, domain, array_path)
-        # Written last: an entry without facts does not exist.
-        with cache_file(facts_path) as file:
-            file.write(json.dumps(entry).encode())
+        with entry_lock(folder, key):
+            # Another run may have made it while this one waited.
+            entry = _read_facts(facts_path, array_path)
+            if entry is None:
+                entry = _prepare(item.path, config, domain, array_path)
+                _write_facts(entry, facts_path, array_path)
     facts = entry["facts"]
     return CachedVolume(
         item=item,
@@ -96,6 +99,17 @@ def _read_facts(facts_path: Path, array_path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None  # absent, or damaged: it is made (again)
     return entry if whole else None
+
+
+def _write_facts(entry: dict[str, Any], facts_path: Path, array_path: Path) -> None:
+    """Written last: an entry without facts does not exist, and its array takes no space."""
+    try:
+        with cache_file(facts_path) as file:
+            file.write(json.dumps(entry).encode())
+    except BaseException:
+        with suppress(OSError):
+            array_path.unlink(missing_ok=True)
+        raise
 
 
 def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -> dict[str, Any]:

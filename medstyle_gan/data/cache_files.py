@@ -1,7 +1,8 @@
-"""Where the cache is, and writing into it so that a failure is known to be the cache's."""
+"""Where the cache is, and writing into it beside other runs, with failures known as the cache's."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -45,6 +46,35 @@ def open_cache_folder(folder: Path) -> None:
         with suppress(OSError):  # another run may clear it at the same time
             if time.time() - part.stat().st_mtime > _STALE_SECONDS:
                 part.unlink()
+
+
+@contextmanager
+def entry_lock(folder: Path, key: str) -> Iterator[None]:
+    """Keep other runs from making the same entry meanwhile; they wait.
+
+    The kernel releases the lock of a run that is killed. Where a network disk has no locks,
+    two runs make an entry twice: files take their names when whole, so that both stay right.
+
+    Args:
+        folder: the cache.
+        key: the entry's; entries whose keys begin alike share a lock.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    path = folder / "locks" / key[:2]
+    try:
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        file = path.open("ab")
+    except OSError as error:
+        raise CacheError(
+            f"{folder}: the cache folder cannot be written ({error.strerror}); free some space, "
+            "or set data.cache.folder or $MEDSTYLE_CACHE to another folder"
+        ) from error
+    with file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -131,8 +131,12 @@ class UnpairedDataModule(lightning.LightningDataModule):
         return lambda done, total: callback(domain, done, total)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Batches `{"scan", "style", "index"}` from `start_step` to the run's last step."""
+        """Steps `{"scan", "style", "index"}` from `start_step` to the run's last one.
+
+        Each holds all the samples that the rank sees in it, `accumulate` x `batch_size`.
+        """
         training, workers = self._config.training, self._config.data.workers
+        samples = training.batch_size * training.accumulate  # the method cuts them in parts
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         dataset = UnpairedDataset(
@@ -140,14 +144,12 @@ class UnpairedDataModule(lightning.LightningDataModule):
             self.style,
             self._config.data,
             training.seed,
-            length=training.steps * training.batch_size * world_size,
+            length=training.steps * samples * world_size,
         )
-        sampler = GlobalIndexSampler(
-            training.steps, training.batch_size, rank, world_size, self.start_step
-        )
+        sampler = GlobalIndexSampler(training.steps, samples, rank, world_size, self.start_step)
         return DataLoader(
             dataset,
-            batch_size=training.batch_size,
+            batch_size=samples,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,

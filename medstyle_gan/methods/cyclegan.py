@@ -5,11 +5,16 @@ an image translated there and back must come back. One joint backward serves gen
 and discriminators: the generators' loss passes through the discriminators with their
 parameters detached, and the discriminators' loss sees detached translations, so that each
 network gets exactly the gradient that it gets in the alternating form.
+
+A step whose loss or gradients are not finite is skipped: it counts, but leaves weights,
+optimisers and moving average as they were. That is decided on the device, from gradients
+that all processes share already, so that it costs neither a wait nor a message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning as L
@@ -22,8 +27,10 @@ from medstyle_gan.losses import AdversarialLoss, l1, total_variation
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
+from medstyle_gan.methods.step_clock import StepClock
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import adapt_channels, build_discriminator, build_generator
+from medstyle_gan.networks.precision import at_least_fp32
 
 
 class CycleGAN(L.LightningModule):
@@ -38,9 +45,8 @@ class CycleGAN(L.LightningModule):
     Attributes:
         step: steps done, however many optimisers each has.
         logged: detached scalars of the latest step, `loss/<name>` unweighted.
-        skipped: steps whose update was left out, its loss or gradients not being finite.
-        skipped_in_a_row: how many of the latest steps those are.
         ema: the generators' moving average.
+        step_clock: tells generators', discriminators' and VGG-19's time apart, where it is started.
     """
 
     def __init__(
@@ -67,9 +73,35 @@ class CycleGAN(L.LightningModule):
             "scan": ImagePool(config.method.pool_size, 2 * seed),
             "style": ImagePool(config.method.pool_size, 2 * seed + 1),
         }
-        self.step = self.skipped = self.skipped_in_a_row = 0
+        self.step = 0
+        # Skipped steps in all and in a row, on the device: only their readers wait for it.
+        self._skips = torch.zeros(2, dtype=torch.int64)
+        self.step_clock = StepClock()
         self.logged: dict[str, Tensor] = {}
         self._advantages: dict[str, Tensor] = {}
+
+    # ------------------------------------------------------------------------- counters
+
+    @property
+    def skipped(self) -> int:
+        """Steps left out for values that were not finite; reading it waits for the device."""
+        return int(self._skips[0])
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many of the latest steps were skipped; reading it waits for the device."""
+        return int(self._skips[1])
+
+    def counters(self) -> dict[str, int]:
+        """`step`, `skipped` and `skipped_in_a_row`, for a checkpoint."""
+        total, in_a_row = self._skips.tolist()
+        return {"step": self.step, "skipped": total, "skipped_in_a_row": in_a_row}
+
+    def load_counters(self, counters: Mapping[str, int]) -> None:
+        """Take over what `counters` gave."""
+        self.step = counters["step"]
+        counted = [counters["skipped"], counters["skipped_in_a_row"]]
+        self._skips = torch.tensor(counted, dtype=torch.int64, device=self._skips.device)
 
     # ------------------------------------------------------------------------- networks
 
@@ -135,31 +167,48 @@ class CycleGAN(L.LightningModule):
             for domain, other in OTHER.items()
             if loss.cycle.weight or loss.perceptual.reconstruction_weight
         }
+        # Where a gradient has come through all that judges these, the generators' begins.
+        self.step_clock.backward("generators", [*translated.values(), *reconstructed.values()])
+        judged: list[Tensor] = []
         for domain, into in INTO.items():
             if loss.cycle.weight:
                 value = l1(reconstructed[domain], real[domain])
                 terms[f"cycle_{domain}"] = Term(value, loss.cycle.weight)
             if loss.adversarial.weight:
-                scores = self._score_detached(domain, translated[domain])
+                with self.step_clock.part("discriminators"):
+                    scores = self._score_detached(domain, translated[domain])
                 value = self.adversarial.generator(scores)
                 terms[f"adversarial_{into}"] = Term(value, loss.adversarial.weight)
+                judged.append(value)
             if loss.total_variation.weight:
                 value = total_variation(translated[domain])
                 terms[f"total_variation_{into}"] = Term(value, loss.total_variation.weight)
+        self.step_clock.backward("discriminators", judged)
         if self.regularizer is not None:
-            terms |= self.regularizer(self.step, real, translated, reconstructed)
+            with self.step_clock.part("vgg"):
+                seen = self.regularizer(self.step, real, translated, reconstructed)
+            self.step_clock.backward("vgg", (term.value for term in seen.values()))
+            terms |= seen
         return terms, translated
 
     def discriminator_terms(
-        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor]
+        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor], position: int = 0
     ) -> dict[str, Term]:
-        """The discriminators' losses; no gradient reaches the generators."""
+        """The discriminators' losses; no gradient reaches the generators.
+
+        Args:
+            real: domain → images `(B, C, *spatial)`.
+            translated: domain → as many images translated into it.
+            position: of the first image in the step's batch over all processes: random
+                choices are keyed by it, so that they do not depend on how a batch is cut.
+        """
         terms: dict[str, Term] = {}
         adversarial = self.config.loss.adversarial
         if not adversarial.weight:
             return terms
         for domain, discriminator in self.discriminators.items():
-            fake = self.pools[domain].exchange(translated[domain].detach().float(), self.step)
+            images = at_least_fp32(translated[domain].detach())
+            fake = self.pools[domain].exchange(images, self.step, position)
             scores = discriminator(torch.cat([real[domain], fake]))
             halves = [score.chunk(2) for score in scores]
             on_real, on_fake = [half[0] for half in halves], [half[1] for half in halves]
@@ -170,6 +219,7 @@ class CycleGAN(L.LightningModule):
             terms[f"discriminator_{domain}"] = Term(value, 1.0)
             if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
                 rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
+                torch.rand(position, generator=rng)  # the places of the images before these
                 penalty = self.adversarial.gradient_penalty(discriminator, real[domain], fake, rng)
                 terms[f"gradient_penalty_{domain}"] = Term(penalty, adversarial.gradient_penalty)
         return terms
@@ -202,12 +252,13 @@ class CycleGAN(L.LightningModule):
     def on_fit_start(self) -> None:
         """Move what is not part of the module tree to the device."""
         self.ema.to(self.device)
+        self._skips = self._skips.to(self.device)
         if self.regularizer is not None:
             self.regularizer.to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """One step of all four networks."""
-        method = self.config.method
+        """One step of all four networks, on the `accumulate` parts of a batch one by one."""
+        method, accumulate = self.config.method, self.config.training.accumulate
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         factor = constant_then_linear(
@@ -219,28 +270,75 @@ class CycleGAN(L.LightningModule):
                 group["lr"] = rate * factor
             optimizer.zero_grad()
 
-        real = {"scan": batch["scan"], "style": batch["style"]}
-        terms, translated = self.generator_terms(real)
-        generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
-        judged = self.discriminator_terms(real, translated)
-        total = generator_loss
-        if judged:
-            total = total + torch.stack([t.weight * t.value for t in judged.values()]).sum()
-        # Lightning's autocast surrounds the whole step; inside it, the backward of matrix
-        # products that were kept in fp32 (Gram matrices) would run in bf16.
-        with torch.autocast(self.device.type, enabled=False):
-            self.manual_backward(total)
-        for optimizer in optimizers if judged else optimizers[:1]:
-            if method.gradient_clip:
-                # Not Lightning's own clipping: under bf16 it refuses fused optimisers.
-                weights = [p for group in optimizer.param_groups for p in group["params"]]
-                torch.nn.utils.clip_grad_norm_(weights, method.gradient_clip)
-            optimizer.step()
-        self.ema.update(self.generators)
+        images = len(batch["scan"])
+        position = self.global_rank * images
+        self.logged = {}
+        scans, styles = batch["scan"].chunk(accumulate), batch["style"].chunk(accumulate)
+        for number, (scan, style) in enumerate(zip(scans, styles, strict=True), start=1):
+            # Gradients are exchanged between processes once, when all parts are in them.
+            with nullcontext() if number == len(scans) else self._gradients_kept_here():
+                self._add_gradients({"scan": scan, "style": style}, len(scan) / images, position)
+            position += len(scan)
+        self._update(optimizers)
 
-        self.logged = {f"loss/{name}": t.value.detach() for name, t in (terms | judged).items()}
-        self.logged |= self._advantages
-        self.logged["loss/generator"] = generator_loss.detach()
         self.logged["learning_rate/generator"] = torch.tensor(rates[0] * factor)
         self.logged["learning_rate/discriminator"] = torch.tensor(rates[1] * factor)
         self.step += 1
+
+    def _add_gradients(self, real: dict[str, Tensor], share: float, position: int) -> None:
+        """Add a part's gradients and losses, weighted by its share of the step's images."""
+        with self.step_clock.part("generators"):
+            terms, translated = self.generator_terms(real)
+        generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
+        with self.step_clock.part("discriminators"):
+            judged = self.discriminator_terms(real, translated, position)
+        self.step_clock.backward("discriminators", (term.value for term in judged.values()))
+        total = generator_loss
+        if judged:
+            total = total + torch.stack([t.weight * t.value for t in judged.values()]).sum()
+        # An infinite loss can have finite gradients (that of |x| is ±1), and only gradients
+        # reach the other processes: NaN ones tell them all to skip.
+        scale = torch.where(total.detach().isfinite(), share, torch.nan)
+        # Lightning's autocast surrounds the whole step; inside it, the backward of matrix
+        # products that were kept in fp32 (Gram matrices) would run in bf16.
+        with torch.autocast(self.device.type, enabled=False), self.step_clock.part("rest"):
+            self.manual_backward(total * scale)
+
+        values = {f"loss/{name}": t.value.detach() for name, t in (terms | judged).items()}
+        values |= self._advantages
+        values["loss/generator"] = generator_loss.detach()
+        for name, value in values.items():
+            part = value * share
+            self.logged[name] = self.logged[name] + part if name in self.logged else part
+
+    def _update(self, optimizers: list[Any]) -> None:
+        """Step the optimisers and the moving average, or neither."""
+        clip = self.config.method.gradient_clip
+        weights = [[p for g in o.param_groups for p in g["params"]] for o in optimizers]
+        gradients = [p.grad for mine in weights for p in mine if p.grad is not None]
+        skip = _not_finite(gradients)
+        for optimizer, mine in zip(optimizers, weights, strict=True):
+            if all(p.grad is None for p in mine):
+                continue  # discriminators of a training without a game
+            if clip:
+                # Not Lightning's own clipping: under bf16 it refuses fused optimisers.
+                torch.nn.utils.clip_grad_norm_(mine, clip)
+            # Where it holds 1, torch's fused optimisers change nothing: what GradScaler uses.
+            getattr(optimizer, "optimizer", optimizer).found_inf = skip
+            optimizer.step()
+        self.ema.update(self.generators, skip)
+        skipped, in_a_row = self._skips
+        now = skip.to(torch.int64)
+        self._skips = torch.stack([skipped + now, (in_a_row + now) * now])
+
+    def _gradients_kept_here(self) -> AbstractContextManager[None]:
+        """Inside, a backward does not exchange gradients with other processes."""
+        strategy = None if self._trainer is None else self._trainer.strategy
+        block = getattr(strategy, "block_backward_sync", None)
+        return nullcontext() if block is None else block()
+
+
+def _not_finite(gradients: list[Tensor]) -> Tensor:
+    """1 where any gradient holds NaN or infinity, else 0: a float32 scalar on their device."""
+    largest = torch.stack(torch._foreach_norm(gradients, torch.inf))
+    return (~largest.isfinite().all()).to(torch.float32)

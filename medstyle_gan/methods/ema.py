@@ -26,21 +26,35 @@ class GeneratorEMA:
 
     def __init__(self, generators: Mapping[str, nn.Module], decay: float) -> None:
         self.decay = decay
-        self.updates = 0
+        # On the device, so that nobody waits to learn whether a step was skipped.
+        self.updates = torch.zeros((), dtype=torch.int64)
         self.generators = {
             name: copy.deepcopy(g).eval().requires_grad_(False) for name, g in generators.items()
         }
 
     def to(self, device: torch.device) -> None:
         """Move the copies."""
+        self.updates = self.updates.to(device)
         for generator in self.generators.values():
             generator.to(device)
 
     @torch.no_grad()
-    def update(self, generators: Mapping[str, nn.Module]) -> None:
-        """Move the average one step towards the trained weights."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        self.updates += 1
+    def update(self, generators: Mapping[str, nn.Module], skip: Tensor | None = None) -> None:
+        """Move the average one step towards the trained weights.
+
+        Args:
+            generators: name → trained generator.
+            skip: a scalar on their device; where it is 1, nothing changes and nothing counts.
+        """
+        # As doubles, for the same decay whatever the device; Apple's GPUs have none.
+        exact = torch.float32 if self.updates.device.type == "mps" else torch.float64
+        updates = self.updates.to(exact)
+        weight = 1 - ((1 + updates) / (10 + updates)).clamp(max=self.decay)
+        if skip is None:
+            self.updates = self.updates + 1
+        else:
+            weight = weight * (1 - skip)
+            self.updates = self.updates + (1 - skip.to(torch.int64))
         averaged: list[Tensor] = []
         trained: list[Tensor] = []
         for name, generator in generators.items():
@@ -50,17 +64,22 @@ class GeneratorEMA:
                 self.generators[name].buffers(), generator.buffers(), strict=True
             ):
                 mine.copy_(theirs)
-        torch._foreach_lerp_(averaged, trained, 1 - decay)
+        if weight.is_cpu:  # reading it there costs nothing
+            torch._foreach_lerp_(averaged, trained, weight.item())
+        else:
+            change = torch._foreach_sub(trained, averaged)
+            torch._foreach_mul_(change, weight.float())
+            torch._foreach_add_(averaged, change)
 
     def state_dict(self) -> dict[str, Any]:
         """Averaged weights and the number of updates."""
         return {
-            "updates": self.updates,
+            "updates": int(self.updates),
             "generators": {name: g.state_dict() for name, g in self.generators.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the weights and count of `state_dict`."""
-        self.updates = state["updates"]
+        self.updates = torch.tensor(state["updates"], device=self.updates.device)
         for name, generator in self.generators.items():
             generator.load_state_dict(state["generators"][name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,15 @@ def wanted_layers(loss: LossConfig) -> tuple[str, ...]:
     if loss.style.weight:
         layers += loss.style.layers
     return tuple(dict.fromkeys(layers))
+
+
+def cadence(loss: LossConfig) -> int:
+    """Steps after which the lazily applied terms repeat their pattern; 1 without them."""
+    perceptual = loss.perceptual.weight or loss.perceptual.reconstruction_weight
+    return math.lcm(
+        loss.perceptual.every_n_steps if perceptual else 1,
+        loss.style.every_n_steps if loss.style.weight else 1,
+    )
 
 
 @torch.no_grad()
@@ -63,6 +73,10 @@ class VGGRegularizer:
     A term with `every_n_steps` = n acts at every n-th step with n times its weight, so
     that its mean pull is the configured one at 1/n of the cost (the lazy regularisation
     of Karras et al. 2020).
+
+    Both domains' images pass the network together, and no further than the deepest layer
+    that is asked of them. Features of real images cannot be kept from step to step: each
+    step's samples are drawn and augmented anew.
 
     Args:
         vgg: the feature network; must give all of `wanted_layers(loss)`.
@@ -117,18 +131,23 @@ class VGGRegularizer:
 
         terms: dict[str, Term] = {}
         directions = (("scan", "style"), ("style", "scan"))
-        if on_content or on_rebuilt or (on_style and style.target == "batch"):
-            with torch.no_grad():
-                real_features = {domain: self.vgg(real[domain]) for domain in real}
+        content = perceptual.layers
+        on_batch = on_style and style.target == "batch"
+        with torch.no_grad():
+            looked_at = (content if on_content or on_rebuilt else ()) + style.layers * on_batch
+            real_features = self._features(real, looked_at)
+        looked_at = content * on_content + style.layers * on_style
+        translated_features = self._features(translated, looked_at)
+        rebuilt_features = self._features(reconstructed, content * on_rebuilt)
         for source, target in directions:
             name = f"{source}_to_{target}"
-            features = self.vgg(translated[target]) if on_content or on_style else {}
+            features = translated_features.get(target, {})
             if on_content:
                 value = content_distance(features, real_features[source], perceptual.layers)
                 weight = perceptual.weight * perceptual.every_n_steps
                 terms[f"perceptual_{name}"] = Term(value, weight)
             if on_rebuilt:
-                rebuilt = self.vgg(reconstructed[source])
+                rebuilt = rebuilt_features[source]
                 value = content_distance(rebuilt, real_features[source], perceptual.layers)
                 weight = perceptual.reconstruction_weight * perceptual.every_n_steps
                 terms[f"perceptual_reconstruction_{source}"] = Term(value, weight)
@@ -141,3 +160,19 @@ class VGGRegularizer:
                 value = style_distance(features, grams, style.layers)
                 terms[f"style_{name}"] = Term(value, style.weight * style.every_n_steps)
         return terms
+
+    def _features(
+        self, images: Mapping[str, Tensor], layers: tuple[str, ...]
+    ) -> dict[str, dict[str, Tensor]]:
+        """Domain → layer → features, in one pass where the images' shapes allow it."""
+        if not layers:
+            return {}
+        shapes = {x.shape for x in images.values()}
+        if len(shapes) > 1:
+            return {domain: self.vgg(x, layers) for domain, x in images.items()}
+        together = self.vgg(torch.cat(list(images.values())), layers)
+        parts = {name: f.chunk(len(images)) for name, f in together.items()}
+        return {
+            domain: {name: part[place] for name, part in parts.items()}
+            for place, domain in enumerate(images)
+        }

@@ -92,8 +92,13 @@ class VGG19Features(nn.Module):
         self._cast.clear()
         return super()._apply(fn, recurse)
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Compute the layers' activations of `(B, 1|3, H, W)` in [-1, 1].
+
+        Args:
+            x: the images.
+            layers: of the wanted layers those that this pass needs (None: all); nothing
+                deeper is computed.
 
         Returns:
             The wanted layers, shallow to deep: name → `(B, channels, h, w)`.
@@ -108,7 +113,8 @@ class VGG19Features(nn.Module):
         with torch.autocast(device, enabled=False):
             rgb = adapt_channels(x.to(self.mean.dtype), 3)
             normalized = ((rgb / 2 + 0.5 - self.mean) / self.std).to(dtype)
-            return dict(self._activations(normalized, self._parameters_in(dtype)))
+            wanted = self.layers if layers is None else tuple(layers)
+            return dict(self._activations(normalized, self._parameters_in(dtype), wanted))
 
     def refuse_small(self, size: Sequence[int]) -> None:
         """Refuse images `(height, width)` that do not reach the deepest layer.
@@ -123,15 +129,18 @@ class VGG19Features(nn.Module):
                 "or shallower loss.perceptual.layers and loss.style.layers"
             )
 
-    def _activations(self, x: Tensor, weights: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        for name in self._plan:
+    def _activations(
+        self, x: Tensor, weights: dict[str, Tensor], wanted: tuple[str, ...]
+    ) -> Iterator[tuple[str, Tensor]]:
+        deepest = max(self._plan.index(name) for name in wanted)
+        for name in self._plan[: deepest + 1]:
             if name.startswith("conv"):
                 x = F.conv2d(x, weights[f"{name}_weight"], weights[f"{name}_bias"], padding=1)
             elif name.startswith("relu"):
                 x = F.relu(x)  # not in place: a captured convolution must stay what it was
             else:
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
-            if name in self.layers:
+            if name in wanted:
                 yield name, x
 
     def _parameters_in(self, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -19,15 +19,18 @@ from medstyle_gan.data.words import OTHER, Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
 from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.training.checkpoint import load_checkpoint, refuse_changes
 from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.guard_figures import Probe, make_probe
 from medstyle_gan.training.guards import Guards
 from medstyle_gan.training.interruption import Interruption, Reason
+from medstyle_gan.training.memory import describe_step, explaining_out_of_memory
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.panels import SamplePanels
 from medstyle_gan.training.preparation import Prepared, prepare_training
 from medstyle_gan.training.processes import is_first_process
+from medstyle_gan.training.profiling import Profiling
 from medstyle_gan.training.progress import TrainingProgress, beside_bars
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.stopping import Stopping
@@ -43,6 +46,7 @@ def train(
     out: str | Path,
     resume: bool | Literal["if_started"] = False,
     announce: Announce | None = None,
+    profile: bool = False,
     began: float | None = None,
 ) -> Path:
     """Train a translator and leave a run folder with its model.
@@ -54,6 +58,7 @@ def train(
             `if_started` does so where there is that checkpoint, and else begins the run.
         announce: takes a line about what was found and what will be done (a command prints
             it); None says nothing and shows no progress bar.
+        profile: look into a few of the steps; what is seen goes to `profile/` in the run.
         began: `time.monotonic()` from which `training.max_time` counts; None is now.
 
     Returns:
@@ -89,14 +94,19 @@ def train(
         run.create(config)
     if announce is not None:
         announce(prepared.summary(config))
+        if prepared.method.step < config.training.steps:
+            announce(describe_step(config, *prepared.footing))
         if prepared.validation is not None and prepared.validation.notice is not None:
             announce(prepared.validation.notice)
     if prepared.method.step < config.training.steps:
         limit = config.training.max_time
         deadline = None if limit is None else began + seconds_in(limit)
-        _fit(config, run, prepared, state, logger, announce, Interruption(deadline))
+        _fit(config, run, prepared, state, logger, announce, Interruption(deadline), profile)
     if first:
         _save_model(config, run, prepared)
+        if logger is not None and config.logging.upload_model:
+            logger.upload_model(run.model, prepared.method.step)
+            logger.close()
     return run.path
 
 
@@ -108,12 +118,13 @@ def _fit(
     logger: Any,
     announce: Announce | None,
     interruption: Interruption,
+    profile: bool,
 ) -> None:
     """Train to the last step, or raise what the interruption asks for."""
     if announce is not None:
         announce = beside_bars(announce)
     with interruption:
-        callbacks = _callbacks(config, run, prepared, interruption, state, announce)
+        callbacks = _callbacks(config, run, prepared, interruption, state, announce, profile)
         if logger is not None and announce is not None:
             callbacks.insert(0, WandbAnnouncement(logger, announce))
         with warnings.catch_warnings():
@@ -121,12 +132,15 @@ def _fit(
             warnings.filterwarnings("ignore", module="lightning.*")
             trainer = make_trainer(config, prepared.precision, callbacks, logger)
             try:
-                trainer.fit(prepared.method, datamodule=prepared.data)
+                with explaining_out_of_memory(config, *prepared.footing):
+                    trainer.fit(prepared.method, datamodule=prepared.data)
             except SystemExit:  # Lightning's way out of a second Ctrl-C
                 if interruption.noted is Reason.NONE:
                     raise
                 interruption.reason = interruption.noted
         if interruption.requested and prepared.method.step < config.training.steps:
+            if logger is not None:
+                logger.close()
             if announce is not None:
                 announce(_how_to_go_on(run, interruption.reason))
             # One exit code for all: a launcher kills what is left when one process has another.
@@ -170,11 +184,13 @@ def _callbacks(
     interruption: Interruption,
     state: dict[str, Any] | None,
     announce: Announce | None,
+    profile: bool,
 ) -> list[L.Callback]:
     """In the order in which they act on a step: the clock first, the checkpoint last."""
     every, steps, seed = config.logging, config.training.steps, config.training.seed
     data, validation = prepared.data, prepared.validation
-    throughput = Throughput()
+    period = cadence(config.loss)
+    throughput = Throughput(period=period)
     held_out = {
         "scan": data.validation_scan or data.scan,
         "style": data.validation_style or data.style,
@@ -192,6 +208,7 @@ def _callbacks(
     }
     callbacks: list[L.Callback] = [
         throughput,
+        *([Profiling(run.path / "profile", steps, period, throughput)] if profile else []),
         guards,
         metrics,
         SamplePanels(run.samples, every.panel_every, panel_samples, throughput),
@@ -200,7 +217,7 @@ def _callbacks(
         validation.attach(metrics, throughput)
         callbacks.append(validation)
     if announce is not None:
-        callbacks.append(TrainingProgress(steps))
+        callbacks.append(TrainingProgress(steps, throughput=throughput))
     every_checkpoint = config.training.checkpoint_every
     callbacks += [
         Stopping(interruption),

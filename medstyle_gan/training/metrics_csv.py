@@ -15,12 +15,12 @@ from lightning.pytorch.loggers import Logger
 
 from medstyle_gan.training.interval import IntervalMeans
 from medstyle_gan.training.observed import observed
-from medstyle_gan.training.throughput import Throughput
+from medstyle_gan.training.throughput import ACROSS_PROCESSES, FIGURES, Throughput
 from medstyle_gan.volumes import atomic_file
 
 # Order of the columns: these groups, each alphabetically; what fits none comes last.
 _GROUPS = ["step", "loss/", "learning_rate/", "samples_per_second", "data_wait_share"]
-_GROUPS += ["peak_memory_mib", "guard/", "validation/"]
+_GROUPS += ["step_share/", "peak_memory_mib", "energy_joules", "guard/", "validation/"]
 LATEST = "learning_rate/"  # of these the latest value is written, of all else the mean
 
 
@@ -163,13 +163,12 @@ class MetricsCSV(L.Callback):
         method = observed(pl_module)
         row = self._means.means()
         self._means.clear()
+        figures = self._throughput.measure()
         if trainer.world_size > 1:  # each rank saw its own part of every batch
-            mine = torch.tensor(list(row.values()), device=pl_module.device)
-            mean = trainer.strategy.reduce(mine, reduce_op="mean")
-            assert isinstance(mean, torch.Tensor)
-            row = dict(zip(row, mean.tolist(), strict=True))
+            row = _reduced(row, "mean", trainer, pl_module.device)
+            figures = _of_all_processes(figures, trainer, pl_module.device)
         row |= {k: float(v) for k, v in method.logged.items() if k.startswith(LATEST)}
-        row |= self._throughput.measure()
+        row |= figures
         if self._guards is not None:
             row |= self._guards()
         if self._table is not None:
@@ -177,6 +176,34 @@ class MetricsCSV(L.Callback):
                 self._table.write(method.step, row)
                 for logger in self._loggers:
                     logger.log_metrics(row, method.step)
+
+
+def _reduced(
+    row: Mapping[str, float], how: str, trainer: L.Trainer, device: torch.device
+) -> dict[str, float]:
+    """A row whose names are the same on all ranks, reduced over them."""
+    mine = torch.tensor(list(row.values()), device=device)
+    together = trainer.strategy.reduce(mine, reduce_op=how)
+    assert isinstance(together, torch.Tensor)
+    return dict(zip(row, together.tolist(), strict=True))
+
+
+def _of_all_processes(
+    figures: Mapping[str, float], trainer: L.Trainer, device: torch.device
+) -> dict[str, float]:
+    """Throughput of all processes; a figure that not every process has is left out or partial.
+
+    Which of them a process can tell may differ (a machine's energy is counted by one of its
+    processes), but all must take part in the same reductions.
+    """
+    row: dict[str, float] = {}
+    for how in ("mean", "max", "sum"):
+        names = [n for n in FIGURES if ACROSS_PROCESSES.get(n, "mean") == how]
+        known = _reduced({n: float(n in figures) for n in names}, "sum", trainer, device)
+        values = _reduced({n: figures.get(n, 0.0) for n in names}, how, trainer, device)
+        enough = 1 if how == "sum" else trainer.world_size
+        row |= {name: values[name] for name in names if known[name] >= enough}
+    return row
 
 
 def _position(name: str) -> tuple[int, str]:

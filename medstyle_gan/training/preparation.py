@@ -10,13 +10,13 @@ import torch
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.datamodule import UnpairedDataModule
+from medstyle_gan.data.progress import FilesProgress
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import find_pairs
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
-from medstyle_gan.training.progress import PreparationProgress
 from medstyle_gan.training.regularizer import load_features, make_regularizer
 from medstyle_gan.training.validation import Validation, make_validation
 
@@ -39,15 +39,23 @@ class Prepared:
     device: torch.device
     precision: Precision
 
+    @property
+    def footing(self) -> tuple[dict[str, int], Precision, torch.device]:
+        """What the memory of a step depends on besides the config, as `training.memory` asks."""
+        return self.method.channels, self.precision, self.device
+
     def summary(self, config: Config) -> str:
         """One line on what was found and what will be done."""
         data, training, start = self.data, config.training, self.method.step
         held_out = (data.validation_scan, data.validation_style)
         size = "x".join(map(str, config.data.sample_size))
+        batch = str(training.batch_size)
+        if training.accumulate > 1:
+            batch = f"{training.accumulate} x {batch}"
         first = f"from step {start} " if start else ""
         what = (
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
-            f"batch {training.batch_size}, {self.precision} on {self.device.type}"
+            f"batch {batch}, {self.precision} on {self.device.type}"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
@@ -76,7 +84,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         find_pairs(config.data.pairs)
     features = load_features(config)
     data = UnpairedDataModule(config)
-    with PreparationProgress() as progress:
+    with FilesProgress("preparing") as progress:
         data.on_progress = progress.show if show_progress else None
         data.prepare_data()
         data.on_progress = None

@@ -13,70 +13,14 @@ from tqdm import tqdm
 
 from medstyle_gan.training.interval import IntervalMeans
 from medstyle_gan.training.observed import observed
+from medstyle_gan.training.throughput import Throughput
 
 # What is shown → the losses whose mean it is.
 _SHOWN = {"generator": "loss/generator", "discriminator": "loss/discriminator_"}
 _SHOWN |= {"cycle": "loss/cycle_"}
 _TERMINAL_FORMAT = "step {n_fmt}/{total_fmt} |{bar}| {desc} {rate_noinv_fmt}, {remaining} left"
-
-
-class PreparationProgress:
-    """Files that are prepared for a training; nothing where all of it takes no time.
-
-    Args:
-        stream: Where it goes (None: stderr); what is not a terminal gets plain lines.
-        line_every: Seconds between plain lines.
-        delay: Seconds before a terminal's bar is first drawn.
-        clock: Seconds, monotonic.
-    """
-
-    def __init__(
-        self,
-        stream: TextIO | None = None,
-        line_every: float = 30.0,
-        delay: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._every = line_every
-        self._delay = delay
-        self._clock = clock
-        self._terminal = self._stream.isatty()
-        self._shown = clock()
-        self._bar: tqdm[Any] | None = None
-
-    def __enter__(self) -> PreparationProgress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def show(self, domain: str, done: int, total: int) -> None:
-        """Files done and in all of a domain; each domain begins anew."""
-        if not self._terminal:
-            if self._clock() - self._shown >= self._every:
-                self._stream.write(f"preparing {domain}: {done}/{total} files\n")
-                self._stream.flush()
-                self._shown = self._clock()
-            return
-        if self._bar is None:
-            self._bar = tqdm(
-                total=total,
-                desc=f"preparing {domain}",
-                unit=" files",
-                file=self._stream,
-                dynamic_ncols=True,
-                delay=self._delay,
-                leave=False,
-            )
-        self._bar.update(done - self._bar.n)
-        if done == total:
-            self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+_WAIT_WORTH_SHOWING = 0.05  # share of the time without a batch
+_WAIT_WINDOW = 15.0  # seconds of training that the share is taken over, at least
 
 
 class TrainingProgress(ProgressBar):
@@ -88,6 +32,7 @@ class TrainingProgress(ProgressBar):
         line_every: Seconds between plain lines.
         redraw_every: Seconds between redraws on a terminal; losses are read only then.
         clock: Seconds, monotonic.
+        throughput: Tells the wait for data, which is shown where it is worth it.
     """
 
     def __init__(
@@ -97,8 +42,11 @@ class TrainingProgress(ProgressBar):
         line_every: float = 30.0,
         redraw_every: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
+        throughput: Throughput | None = None,
     ) -> None:
         super().__init__()
+        self._throughput = throughput
+        self._wait_since = self._wait_until = (0.0, 0.0)  # seconds in all, without a batch
         self._steps = steps
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
@@ -170,7 +118,7 @@ class TrainingProgress(ProgressBar):
             self._stream.flush()
 
     def _show(self, step: int) -> None:
-        losses = shown_losses(self._means.means())
+        losses = shown_losses(self._means.means()) + self._wait()
         self._means.clear()
         if self._bar is not None:
             self._bar.set_description_str(losses, refresh=False)
@@ -181,6 +129,16 @@ class TrainingProgress(ProgressBar):
             left = f"{format_seconds((self._steps - step) / overall)} left" if overall else ""
             self.print(f"step {step}/{self._steps}  {losses}  {rate:.2f} steps/s, {left}")
         self._shown = (step, self._clock())
+
+    def _wait(self) -> str:
+        """The wait for data over the last seconds, in words; empty where it is short."""
+        if self._throughput is None:
+            return ""
+        now = self._throughput.totals
+        if now[0] - self._wait_until[0] >= _WAIT_WINDOW:
+            self._wait_since, self._wait_until = self._wait_until, now
+        share = (now[1] - self._wait_since[1]) / max(now[0] - self._wait_since[0], 1e-9)
+        return f"  waits for data {share:.0%}" if share > _WAIT_WORTH_SHOWING else ""
 
     def _close(self, step: int) -> None:
         if self._enabled and step > self._shown[0]:

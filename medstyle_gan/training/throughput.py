@@ -1,4 +1,4 @@
-"""How fast a training runs, how long it waits for data, and how much memory it takes."""
+"""How fast a training runs, what its time goes into, and what memory and energy it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,23 @@ from typing import Any
 import lightning as L
 import torch
 
+from medstyle_gan.methods.step_clock import StepClock
+from medstyle_gan.training.energy import energy_reader
+from medstyle_gan.training.observed import observed
+
 MEBIBYTE = 2.0**20
+# One period in so many is taken apart into its networks' shares.
+_MEASURED_PERIODS = 4
+STEP_PARTS = ("generators", "discriminators", "vgg")
+FIGURES: tuple[str, ...] = (
+    "samples_per_second",
+    "data_wait_share",
+    "peak_memory_mib",
+    "energy_joules",
+)
+FIGURES += tuple(f"step_share/{part}" for part in STEP_PARTS)
+# How a figure of several processes becomes one: each saw its own device.
+ACROSS_PROCESSES = {"peak_memory_mib": "max", "energy_joules": "sum"}
 
 
 class Throughput(L.Callback):
@@ -24,27 +40,47 @@ class Throughput(L.Callback):
 
     Args:
         clock: seconds, monotonic.
+        period: steps after which the kinds of steps repeat; only whole periods are taken apart,
+            so that terms that act every few steps count for what they are.
+        energy: joules used so far, None where nothing tells; by default the device's own.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        period: int = 1,
+        energy: Callable[[], float | None] | None = None,
+    ) -> None:
         self._clock = clock
+        self._period = period
+        self._given_energy = energy
+        self._energy: Callable[[], float | None] = energy or (lambda: None)
+        self._step_clock: StepClock | None = None
         self._device = torch.device("cpu")
         self._world_size = 1
         self._pauses = 0
+        self._total = self._total_waited = 0.0
         self._restart()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._device = pl_module.device
         self._world_size = trainer.world_size
+        self._step_clock = getattr(observed(pl_module), "step_clock", None)
+        self._energy = self._given_energy or energy_reader(self._device, trainer.local_rank)
         self._restart()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """The batch is there: end of the wait."""
+        if self._pauses:
+            return
         self._waited += self._clock() - self._step_ended - self._paused_since_step
         self._samples += len(batch["scan"]) * self._world_size
+        measured = observed(pl_module).step // self._period % _MEASURED_PERIODS == 0
+        if self._step_clock is not None and measured:
+            self._step_clock.start(self._device)
 
     def on_train_batch_end(
         self,
@@ -55,6 +91,10 @@ class Throughput(L.Callback):
         batch_idx: int,
     ) -> None:
         """The step is done: the wait for the next batch begins."""
+        if self._step_clock is not None:
+            self._step_clock.stop()
+        if self._pauses:
+            return
         self._step_ended = self._clock()
         self._paused_since_step = 0.0
 
@@ -63,16 +103,20 @@ class Throughput(L.Callback):
         """Leave out what happens inside: validation, panels, checkpoints, rows of metrics."""
         if self._pauses == 0:
             self._synchronize()  # steps still under way on the device belong to the training
-            self._pause_began = self._clock()
+            self._pause_began, self._energy_at_pause = self._clock(), self._energy()
         self._pauses += 1
         try:
             yield
         finally:
             self._pauses -= 1
             if self._pauses == 0:
-                length = self._clock() - self._pause_began
-                self._paused += length
-                self._paused_since_step += length
+                self._leave_out()
+
+    @property
+    def totals(self) -> tuple[float, float]:
+        """Seconds of training so far, without pauses, and those of them without a batch."""
+        elapsed = self._clock() - self._began - self._paused
+        return self._total + elapsed, self._total_waited + self._waited
 
     def measure(self) -> dict[str, float]:
         """Figures since the last call (or the start), and begin the next interval.
@@ -80,23 +124,53 @@ class Throughput(L.Callback):
         Returns:
             `samples_per_second`: samples of each domain, over all devices.
             `data_wait_share`: share of the time without a batch to work on, 0…1.
+            `step_share/…`: share of the measured steps' time that goes into the generators, the
+            discriminators and VGG-19, forward and backward; optimisers and the loop are the rest.
             `peak_memory_mib`: largest memory of this process since it began (MiB): allocated
             tensors on a CUDA device, resident memory otherwise.
+            `energy_joules`: what the device (a CPU: the whole machine's packages) used.
+            A figure that nothing tells of is missing.
         """
         self._synchronize()
-        elapsed = max(self._clock() - self._began - self._paused, 1e-9)
-        figures = {
-            "samples_per_second": self._samples / elapsed,
-            "data_wait_share": min(max(self._waited / elapsed, 0.0), 1.0),
-            "peak_memory_mib": peak_memory_mib(self._device),
-        }
+        if self._pauses:
+            self._leave_out()
+            self._pause_began, self._energy_at_pause = self._clock(), self._energy()
+        elapsed = self._clock() - self._began - self._paused
+        self._total += max(elapsed, 0.0)
+        self._total_waited += self._waited
+        figures = {"peak_memory_mib": peak_memory_mib(self._device)}
+        if elapsed > 1e-6:  # else the whole interval was paused
+            figures["samples_per_second"] = self._samples / elapsed
+            figures["data_wait_share"] = min(max(self._waited / elapsed, 0.0), 1.0)
+        figures |= self._step_shares()
+        energy = self._energy()
+        if energy is not None and self._energy_began is not None:
+            figures["energy_joules"] = energy - self._energy_began - self._energy_paused
         self._restart()
         return figures
+
+    def _step_shares(self) -> dict[str, float]:
+        seconds = {} if self._step_clock is None else self._step_clock.seconds()
+        total = sum(seconds.values())
+        if not total:
+            return {}
+        return {f"step_share/{part}": seconds.get(part, 0.0) / total for part in STEP_PARTS}
+
+    def _leave_out(self) -> None:
+        """The pause up to now is no part of the training."""
+        length = self._clock() - self._pause_began
+        self._paused += length
+        self._paused_since_step += length
+        energy = self._energy()
+        if energy is not None and self._energy_at_pause is not None:
+            self._energy_paused += energy - self._energy_at_pause
 
     def _restart(self) -> None:
         self._began = self._step_ended = self._pause_began = self._clock()
         self._waited = self._paused = self._paused_since_step = 0.0
         self._samples = 0
+        self._energy_began = self._energy_at_pause = self._energy()
+        self._energy_paused = 0.0
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -41,6 +41,8 @@ SETTINGS: dict[str, Any] = {
     "disable_job_creation": True,
     "x_save_requirements": False,  # installed packages, with paths of editable ones
     "x_disable_stats": True,  # disk and process figures
+    # Not a matter of privacy: what a killed run may lose of its record (15 s by default).
+    "x_transaction_log_flush_interval": 1.0,
     "symlink": False,  # links to logs, into the user's home folder
 }
 

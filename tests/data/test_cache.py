@@ -215,7 +215,9 @@ def test_a_full_disk_leaves_no_half_entry_and_says_where_else(
         with pytest.raises(UserError, match=r"full.*data\.cache\.folder"):
             prepare_collection(scans, config, "scan")
     folder = Path(config.cache.folder or "")
-    assert not [file for file in folder.rglob("*") if file.is_file()]
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert {file.parent.name for file in files} <= {"locks"}
+    assert not any(file.stat().st_size for file in files)
     assert len(prepare_collection(scans, config, "scan")) == 4
 
 

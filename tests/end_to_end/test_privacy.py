@@ -74,7 +74,8 @@ def training(
     ]
     for option in ("scans", "style", "pairs"):
         command += [f"--{option}", str(folder / option)]
-    command += ["-o", str(folder / "run"), "--wandb", "offline", *TINY]
+    command += ["-o", str(folder / "run"), "--wandb", "offline", "--profile", *TINY]
+    command += ["logging.upload_model=true"]
     command += [f"data.cache.folder={folder / 'cache'}"]
     command += [f"data.pairs.names.{role}={PATIENT}_{role}" for role in ("scan", "style")]
     command += [rf"data.subject_pattern=({re.escape(PATIENT)}_[a-z]+_\d)"]
@@ -124,9 +125,10 @@ def test_wandb_gets_no_patient_path_command_user_or_host(training: Training) -> 
 def test_the_announced_command_sends_the_run_and_nothing_private(training: Training) -> None:
     (line,) = [line for line in training.printed.splitlines() if line.startswith("W&B")]
     (path,) = find_records(training.run)
+    record = f"wandb/offline-run-*-{OfflineRun(path).id}"
     assert line == (
-        f"W&B: offline; send it with `WANDB_PROGRAM=medstyle wandb sync "
-        f"{shlex.quote(str(path.parent))}`"
+        f"W&B: offline; send it with `(cd {shlex.quote(str(training.run))} && "
+        f"WANDB_PROGRAM=medstyle wandb sync {record})`"
     )
     command = line.split("`")[1]
     # WANDB_USERNAME is for W&B to have: what it holds is sent, as the login is.
@@ -146,15 +148,26 @@ def test_the_announced_command_sends_the_run_and_nothing_private(training: Train
     assert done.returncode == 0, done.stdout + done.stderr
     everything = b"\n".join(server.received)
     assert b"loss/generator" in everything
+    # The model, asked for by logging.upload_model, byte by byte.
+    for file in (training.run / "model").iterdir():
+        assert any(
+            request.startswith(f"PUT /file/artifact/{file.name} ".encode())
+            and request.endswith(file.read_bytes())
+            for request in server.received
+        )
     for request in server.received:
-        picture = b"/file/media/" in request.split(b"\n")[0]
+        line = request.split(b"\n")[0]
+        picture = b"/file/media/" in line or b".safetensors" in line
         assert [w for w in PRIVATE_WORDS if contains_word(request, w, noise=picture)] == []
 
 
 def test_model_figures_and_panels_hold_no_name_and_no_path(training: Training) -> None:
     words = [PATIENT, USER, HOST, str(training.folder), "canary"]
-    for place in ("model", "samples"):
+    for place in ("model", "samples", "profile"):
+        assert any((training.run / place).iterdir())
         assert find_words(training.run / place, words) == []
+    trace = gzip.decompress((training.run / "profile" / "trace.json.gz").read_bytes()).lower()
+    assert not [word for word in (*words, str(Path.home())) if word.lower().encode() in trace]
     metrics = (training.run / "metrics.csv").read_bytes().lower()
     assert not [word for word in words if word.lower().encode() in metrics]
 

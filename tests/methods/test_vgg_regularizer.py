@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -138,3 +140,58 @@ def test_gradients_reach_the_translation_but_not_the_real_images(
     assert float(translated["style"].grad.abs().sum()) > 0
     assert rebuilt["scan"].grad is not None
     assert real["scan"].grad is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("target", ["batch", "collection"])
+def test_passes_of_both_domains_together_give_the_terms_of_single_passes(
+    vgg: VGG19Features, target: str, channels: int
+) -> None:
+    """Against each image passed through all layers on its own; colour cannot be stacked."""
+    torch.manual_seed(3)
+    real, translated, rebuilt = (
+        {"scan": torch.rand(2, 1, 16, 16), "style": torch.rand(2, channels, 16, 16)}
+        for _ in range(3)
+    )
+    style_layers = ["relu1_1", "relu2_1"]
+    means = {d: collection_grams(vgg, [real[d]], style_layers) for d in real}
+    loss = loss_config(f"loss.style.target={target}")
+    terms = VGGRegularizer(vgg, loss, means)(0, real, translated, rebuilt)
+    for source, other in (("scan", "style"), ("style", "scan")):
+        content = vgg(real[source])["relu2_1"]
+        for name, seen in (
+            (f"perceptual_{source}_to_{other}", translated[other]),
+            (f"perceptual_reconstruction_{source}", rebuilt[source]),
+        ):
+            expected = (vgg(seen)["relu2_1"] - content).square().mean()
+            torch.testing.assert_close(terms[name].value, expected)
+        expected = torch.zeros(())
+        for layer in style_layers:
+            gram = gram_matrix(vgg(translated[other])[layer])
+            wanted = gram_matrix(vgg(real[other])[layer])
+            wanted = means[other][layer] if target == "collection" else wanted
+            expected = expected + (gram - wanted).square().mean() / 2
+        torch.testing.assert_close(terms[f"style_{source}_to_{other}"].value, expected)
+
+
+def test_no_pass_goes_deeper_or_sees_more_images_than_it_must(
+    images: list[dict[str, Tensor]],
+) -> None:
+    passes: list[tuple[int, tuple[str, ...]]] = []
+
+    class Noted(VGG19Features):
+        def forward(self, x: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
+            found = super().forward(x, layers)
+            passes.append((len(x), tuple(found)))
+            return found
+
+    deep = Noted("random:0", ["relu1_1", "relu1_2", "relu2_1"])
+    loss = loss_config("loss.perceptual.layers=[relu1_2]")
+    grams = {d: collection_grams(deep, [images[0][d]], ["relu1_1", "relu2_1"]) for d in images[0]}
+    passes.clear()
+    VGGRegularizer(deep, loss, grams)(0, *images)
+    assert passes == [
+        (4, ("relu1_2",)),
+        (4, ("relu1_1", "relu1_2", "relu2_1")),
+        (4, ("relu1_2",)),
+    ]

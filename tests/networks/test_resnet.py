@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.networks import ResNetGenerator
-from medstyle_gan.networks.resnet import Upsampling
+from medstyle_gan.networks.resnet import ResidualBlock, Upsampling
 
 SIZES = {2: (16, 24), 3: (8, 12, 8)}
 
@@ -145,3 +145,58 @@ def test_the_smallest_size_works(upsampling: Upsampling) -> None:
     generator = ResNetGenerator(1, 1, 4, 1, upsampling)
     size = generator.minimum_size
     assert generator(torch.rand(1, 1, size, size)).shape == (1, 1, size, size)
+
+
+def _gradients(
+    net: ResNetGenerator, x: torch.Tensor, autocast: bool
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Gradients of weights and input, and the bytes that the forward pass keeps for them."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def keep_input(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        keep(inputs[0])  # of a checkpointed block: no hook of autograd's sees that it is kept
+
+    net.zero_grad()
+    for layer in net.layers:
+        if isinstance(layer, ResidualBlock):
+            layer.register_forward_pre_hook(keep_input)
+    x = x.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = net(x).square().mean()
+        bytes_kept = sum(kept.values())
+    loss.backward()
+    assert x.grad is not None
+    return {"input": x.grad, **{n: p.grad for n, p in net.named_parameters()}}, bytes_kept
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_checkpointed_activations_give_the_same_gradients_in_less_memory(
+    dims: int, autocast: bool
+) -> None:
+    torch.manual_seed(0)
+    net = ResNetGenerator(ngf=4, blocks=6, dims=dims)
+    x = torch.rand(2, 1, *[16] * dims) * 2 - 1
+    plain, much = _gradients(net, x, autocast)
+    net.checkpoint_activations = True
+    state = torch.get_rng_state()
+    again, little = _gradients(net, x, autocast)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(again, plain, rtol=0, atol=0)
+    assert little < (0.6 if dims == 2 else 0.75) * much
+
+
+def test_checkpointed_activations_change_neither_the_weights_names_nor_inference() -> None:
+    torch.manual_seed(0)
+    plain = ResNetGenerator(ngf=4, blocks=2)
+    other = ResNetGenerator(ngf=4, blocks=2, checkpoint_activations=True)
+    other.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        x = torch.rand(1, 1, 16, 16)
+        torch.testing.assert_close(other(x), plain(x), rtol=0, atol=0)

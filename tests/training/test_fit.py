@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -90,6 +92,28 @@ def test_run_folder_holds_all_that_was_promised(run: Path) -> None:
     names = sorted(p.name for p in (run / "model").iterdir())
     assert names == ["generators.safetensors", "model.yaml"]
     assert not list(run.rglob("*.part"))
+
+
+def test_profiling_changes_nothing_but_what_is_told(
+    run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    profiled = train(small_config(folders), tmp_path / "run", announce=lines.append, profile=True)
+    assert_same_weights(profiled, run)
+    figures = json.loads((profiled / "profile" / "operations.json").read_text())
+    assert (figures["first_step"], figures["steps"]) == (0, 8)
+    assert any("convolution" in operation["name"] for operation in figures["operations"])
+    names = [f"{run}", str(folders.scans.parent), "sub-"]
+    trace = gzip.decompress((profiled / "profile" / "trace.json.gz").read_bytes()).decode()
+    assert not [name for name in [*names, str(tmp_path)] if name in trace]
+
+
+def test_metrics_tell_where_the_steps_time_goes(run: Path) -> None:
+    first, *_ = rows_of(run)  # the first period of steps is taken apart
+    parts = ("generators", "discriminators", "vgg")
+    shares = [float(first[f"step_share/{part}"]) for part in parts]
+    assert all(share > 0 for share in shares)
+    assert sum(shares) < 1
 
 
 def test_saved_config_is_accepted_back(run: Path, folders: PhantomFolders) -> None:
@@ -396,7 +420,9 @@ def test_gradients_are_clipped_for_each_optimiser(
 def test_diverged_training_says_so_and_saves_nothing(
     folders: PhantomFolders, tmp_path: Path
 ) -> None:
-    settings = small_config(folders, "loss.cycle.weight=1e39", "training.validate_every=100")
+    # Finite gradients, and steps that leave the numbers there are.
+    rate = "method.generator_learning_rate=1e39"
+    settings = small_config(folders, rate, "training.validate_every=100")
     with pytest.raises(UserError, match="diverged"):
         train(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()

@@ -226,6 +226,19 @@ def test_a_training_shorter_than_the_limit_that_never_stepped_has_diverged() -> 
         Counted().run(guards("training.steps=4"), "xxxx")
 
 
+def test_a_training_whose_losses_are_infinite_keeps_its_weights_and_its_last_checkpoint(
+    folders: PhantomFolders, tmp_path: Path
+) -> None:
+    infinite = ("loss.cycle.weight=1e39", "guards.skipped_in_a_row=6")
+    config = settings(folders, *infinite, "training.checkpoint_every=5")
+    with pytest.raises(UserError, match=r"diverged before step 6: .*last 6 steps.*last.ckpt"):
+        train(config, tmp_path / "run")
+    state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert state["step"] == 5
+    assert all(w.isfinite().all() for w in state["networks"]["scan_to_style"].values())
+    assert not (tmp_path / "run" / "model").exists()
+
+
 # ----------------------------------------------------------------------------- the rest
 
 

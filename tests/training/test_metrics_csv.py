@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import csv
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
+import torch
 
-from medstyle_gan.training.metrics_csv import MetricsCSV, MetricsTable
+from medstyle_gan.training.metrics_csv import MetricsCSV, MetricsTable, _of_all_processes
 from medstyle_gan.training.throughput import Throughput
 from tests.training.dummy_method import DummyMethod, fit
 
-THROUGHPUT = {"samples_per_second", "data_wait_share", "peak_memory_mib"}
+THROUGHPUT = {"samples_per_second", "data_wait_share", "peak_memory_mib", "energy_joules"}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -49,7 +53,7 @@ def test_columns_are_grouped_whatever_the_order_they_appear_in(tmp_path: Path) -
     path = tmp_path / "metrics.csv"
     fit(DummyMethod(), 4, make_metrics(path, 1, 4))  # the lazy loss appears in the fourth row
 
-    assert list(read_rows(path)[0]) == [
+    assert [name for name in read_rows(path)[0] if name != "energy_joules"] == [
         "step",
         "loss/cycle_scan",
         "loss/discriminator_scan",
@@ -119,6 +123,43 @@ def test_resume_drops_later_rows_and_gives_the_table_that_would_have_been(tmp_pa
 
     assert [row["step"] for row in read_rows(resumed)] == ["3", "6", "9", "12", "15", "18", "20"]
     assert without_throughput(resumed) == without_throughput(whole)
+
+
+class Together:
+    """Two ranks' collectives, by threads."""
+
+    def __init__(self) -> None:
+        self.parts: list[torch.Tensor] = []
+        self.barrier = threading.Barrier(2)
+
+    def reduce(self, tensor: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        self.parts.append(tensor)
+        self.barrier.wait(10)
+        both = torch.stack(self.parts)
+        self.barrier.wait(10)
+        self.parts.clear()
+        self.barrier.wait(10)
+        return {"mean": both.mean(0), "sum": both.sum(0), "max": both.amax(0)}[reduce_op]
+
+
+def test_figures_of_two_processes_become_one() -> None:
+    trainer: Any = SimpleNamespace(strategy=Together(), world_size=2)
+    common = {"samples_per_second": 3.0, "step_share/generators": 0.5}
+    ranks = [
+        {**common, "data_wait_share": 0.1, "peak_memory_mib": 500.0, "energy_joules": 7.0},
+        {**common, "data_wait_share": 0.3, "peak_memory_mib": 900.0, "step_share/vgg": 0.1},
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        device = torch.device("cpu")
+        first, second = pool.map(lambda f: _of_all_processes(f, trainer, device), ranks)
+
+    assert first == second
+    assert first == {
+        **common,
+        "data_wait_share": pytest.approx(0.2),
+        "peak_memory_mib": 900.0,  # the fullest device decides
+        "energy_joules": 7.0,  # counted by one process a machine
+    }  # and not step_share/vgg, which only one of them knows
 
 
 def test_validation_joins_the_row_of_its_step_or_makes_one(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import lightning as L
 import pytest
 
 from medstyle_gan.training.progress import (
-    PreparationProgress,
     TrainingProgress,
     format_seconds,
 )
+from medstyle_gan.training.throughput import Throughput
 from tests.training.dummy_method import DummyMethod, fit
 
 
@@ -86,6 +86,39 @@ def test_resumed_training_begins_where_it_is_and_rates_only_its_own_steps() -> N
     assert "step 100/106" in stream.getvalue()
 
 
+@pytest.mark.parametrize(("wait", "shown"), [(0.4, ""), (2.5, "waits for data 20%")])
+def test_the_wait_for_data_is_shown_where_it_is_worth_it(wait: float, shown: str) -> None:
+    stream, clock = io.StringIO(), TickingClock()
+    throughput = Throughput(clock)
+    progress = TrainingProgress(9, stream, clock=clock, throughput=throughput)
+
+    def read() -> None:
+        clock.now += wait
+
+    fit(DummyMethod(), 9, [throughput, Tick(clock), progress], read=read)
+
+    lines = stream.getvalue().splitlines()
+    assert all(("waits for data" in line) == bool(shown) for line in lines)
+    assert shown in lines[-1]
+
+
+def test_the_wait_that_is_shown_is_the_latest() -> None:
+    stream, clock = io.StringIO(), TickingClock()
+    throughput = Throughput(clock)
+    progress = TrainingProgress(30, stream, clock=clock, throughput=throughput)
+    reads = []
+
+    def read() -> None:
+        reads.append(1)
+        clock.now += 30.0 if len(reads) <= 9 else 0.0
+
+    fit(DummyMethod(), 30, [throughput, Tick(clock), progress], read=read)
+
+    lines = stream.getvalue().splitlines()
+    assert "waits for data 75%" in lines[1]
+    assert "waits" not in lines[-1]
+
+
 def test_lightnings_own_bar_is_replaced(capfd: pytest.CaptureFixture[str]) -> None:
     fit(DummyMethod(), 3, [TrainingProgress(3, io.StringIO())])
 
@@ -128,33 +161,3 @@ def test_message_does_not_tear_the_bar() -> None:
 )
 def test_durations_are_told_in_words(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
-
-
-def test_preparation_is_a_bar_on_a_terminal() -> None:
-    stream = Terminal()
-    with PreparationProgress(stream, delay=0.0) as progress:
-        for domain, total in (("scan", 2), ("style", 3)):
-            for done in range(1, total + 1):
-                progress.show(domain, done, total)
-    assert "preparing scan" in stream.getvalue()
-    assert "preparing style" in stream.getvalue()
-    assert "\n" not in stream.getvalue()  # what comes next takes the line
-
-
-def test_preparation_that_takes_no_time_shows_nothing() -> None:
-    for stream in (Terminal(), io.StringIO()):
-        with PreparationProgress(stream) as progress:
-            progress.show("scan", 1, 1)
-        assert stream.getvalue().strip() == ""
-
-
-def test_preparation_is_a_line_now_and_then_elsewhere() -> None:
-    stream, clock = io.StringIO(), TickingClock()
-    with PreparationProgress(stream, clock=clock) as progress:
-        for done in range(1, 8):
-            clock.now += 10.0
-            progress.show("scan", done, 7)
-    assert stream.getvalue().splitlines() == [
-        "preparing scan: 3/7 files",
-        "preparing scan: 6/7 files",
-    ]

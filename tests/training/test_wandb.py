@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -195,6 +196,137 @@ def test_resumed_run_goes_on_under_the_same_id(tmp_path: Path, config: Config) -
     assert list(first.scalars("loss/generator")) == [5, 10]
     assert list(second.scalars("loss/generator")) == [15, 20]
     assert find_words(tmp_path / PATIENT / "wandb", [PATIENT, getpass.getuser()]) == []
+
+
+KILLED = """
+import json, os, signal, sys, time
+from pathlib import Path
+from medstyle_gan.config import Config
+from medstyle_gan.training.wandb_logger import make_wandb_logger
+config = Config.model_validate(json.loads(sys.argv[1]))
+logger = make_wandb_logger(config, Path(sys.argv[2]))
+for step in (5, 10, 15):
+    logger.log_metrics({"loss/generator": float(step), "validation/psnr": 1.0}, step)
+time.sleep(3)
+logger.log_metrics({"loss/generator": 20.0}, 20)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_killed_run_goes_on_as_one_run_whose_steps_stand_once(
+    tmp_path: Path, config: Config, repository: Path
+) -> None:
+    folder = tmp_path / PATIENT
+    folder.mkdir()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(private_settings()), folder],
+        env=environment | {"PYTHONPATH": str(repository)},
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    # From a checkpoint of step 10 on: 15 is made again, and a validation comes to it late.
+    logger = make_wandb_logger(config, folder)
+    assert logger is not None
+    for step in (15, 20, 25):
+        logger.log_metrics({"loss/generator": -1.0}, step)
+        logger.log_metrics({"validation/ssim": -1.0}, step)
+    announced = logger.describe()
+    logger.finalize("success")
+    assert find_words(folder / "wandb", [PATIENT, getpass.getuser(), str(repository)]) == []
+
+    with WandbServer() as server:
+        done = subprocess.run(
+            announced.split("`")[1],
+            shell=True,
+            env=environment
+            | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
+            | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": 40 * "0"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ((_, lines),) = server.history.items()
+    generator = [
+        (line["step"], line["loss/generator"]) for line in lines if "loss/generator" in line
+    ]
+    # The kill took at most what was given in the last second: step 20.
+    assert [pair for pair in generator if pair[0] != 20] == [(5, 5), (10, 10), (15, 15), (25, -1)]
+    assert len([pair for pair in generator if pair[0] == 20]) <= 1
+    validated = [line["step"] for line in lines if any(k.startswith("validation/") for k in line)]
+    assert validated == [5, 10, 15, 20, 25]
+
+
+def test_run_killed_before_anything_was_written_is_cleared_away(
+    tmp_path: Path, config: Config
+) -> None:
+    empty = tmp_path / "wandb" / "offline-run-20260101_000000-0000000a"
+    empty.mkdir(parents=True)
+    (empty / "run-0000000a.wandb").write_bytes(b":W&B\xe1\xbe\x00")
+    logger = make_wandb_logger(config, tmp_path)
+    assert logger is not None
+    logger.log_metrics({"loss/generator": 1.0}, 1)
+    logger.finalize("success")
+
+    assert not empty.exists()
+    assert OfflineRun(find_records(tmp_path)[0]).scalars("loss/generator") == {1: 1.0}
+
+
+def test_damaged_memory_of_the_run_is_told(tmp_path: Path, config: Config) -> None:
+    for text in ("{", "[]", '{"id": "a"}', '{"id": "a", "given": 3}'):
+        (tmp_path / "wandb_run.json").write_text(text)
+        with pytest.raises(UserError, match=r"wandb_run\.json.*remove it"):
+            make_wandb_logger(config, tmp_path)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_model_is_logged_when_asked_for_and_its_record_names_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    settings = private_settings()
+    settings["logging"]["upload_model"] = asked
+    folder = tmp_path / PATIENT
+    model = folder / "model"
+    model.mkdir(parents=True)
+    (model / "model.yaml").write_text("steps: 7\n")
+    (model / "generators.safetensors").write_bytes(b"weights")
+    home = tmp_path / "home" / PATIENT
+    monkeypatch.setenv("WANDB_DATA_DIR", str(home))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(home))
+    monkeypatch.chdir(tmp_path)
+    here = Path.cwd()
+    logger = make_wandb_logger(Config.model_validate(settings), Path(PATIENT))
+    assert logger is not None
+    logger.log_metrics({"loss/generator": 1.0}, 7)
+    logger.finalize("success")  # Lightning, before the model is written
+    if asked:
+        logger.upload_model(Path(PATIENT) / "model", 7)
+        logger.close()
+    assert Path.cwd() == here
+
+    (path,) = find_records(folder)
+    recorded = OfflineRun(path)
+    artifacts = [
+        record.request.log_artifact.artifact
+        if record.WhichOneof("record_type") == "request"
+        else record.artifact
+        for record in recorded.records
+        if "artifact" in str(record.WhichOneof("record_type"))
+        or (
+            record.WhichOneof("record_type") == "request"
+            and record.request.HasField("log_artifact")
+        )
+    ]
+    assert len(artifacts) == asked
+    for artifact in artifacts:
+        assert (artifact.type, artifact.name) == ("model", f"model-{recorded.id}")
+        assert json.loads(artifact.metadata) == {"steps": 7}
+        files = {entry.path: entry.local_path for entry in artifact.manifest.contents}
+        # As seen from the run's folder, where the announced command sends it from.
+        assert files == {name: f"model/{name}" for name in ("generators.safetensors", "model.yaml")}
+    assert find_words(folder / "wandb", [PATIENT, str(tmp_path), getpass.getuser()]) == []
+    assert not list(home.rglob("tmp*"))  # no copy of the model there
 
 
 def test_off_makes_no_logger(tmp_path: Path) -> None:

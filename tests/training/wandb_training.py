@@ -28,7 +28,7 @@ def run(config: Config, run_folder: Path, steps: int, start_step: int = 0) -> No
 
 if __name__ == "__main__":
     settings = json.loads(Path(sys.argv[1]).read_text())
-    for mode, run_folder in zip(sys.argv[2:6:2], sys.argv[3:7:2], strict=True):
+    for mode, run_folder in zip(sys.argv[2:6:2], sys.argv[3:7:2], strict=False):
         settings["logging"]["wandb"] = mode
         run(Config.model_validate(settings), Path(run_folder), 20)
     sys.stdout.write(f"printed {sys.argv}\n")
