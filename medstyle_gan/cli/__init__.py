@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 some of the work failed, 2 the user's mistake, 130 Ctrl-C,
-        143 SIGTERM.
+        143 SIGTERM, 75 a training whose time is over.
     """
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from pathlib import Path
+from typing import Literal
 
 from medstyle_gan.cli.options import (
     add_collection_arguments,
@@ -20,8 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_collection_arguments(parser)
     parser.add_argument("--pairs", metavar="DIR", help="registered pairs, for scoring only")
     parser.add_argument("-o", "--out", metavar="RUN", help="run folder, new or empty")
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN, with its own config"
+    )
+    start.add_argument(
+        "--resume-or-start",
+        action="store_true",
+        help="go on with RUN where it has a checkpoint, else start it: one command for a job "
+        "and all its requeues",
+    )
+    parser.add_argument(
+        "--max-time",
+        metavar="T",
+        help="stop with a checkpoint and exit code 75 after T: 90m, 12h, 3d or HH:MM:SS",
     )
     parser.add_argument(
         "--wandb", choices=["off", "offline", "online"], help="Weights & Biases (default: off)"
@@ -40,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or goes on training."""
+    began = time.monotonic()
     from medstyle_gan.errors import UserError
 
     if args.resume and args.out and not args.config:
@@ -52,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             "logging.wandb": args.wandb,
             "training.devices": args.devices,
             "training.nodes": args.nodes,
+            "training.max_time": args.max_time,
         },
     )
     if not args.out:
@@ -59,8 +75,14 @@ def run(args: argparse.Namespace) -> int:
     from medstyle_gan.training import train
     from medstyle_gan.training.processes import is_first_process
 
+    resume: bool | Literal["if_started"] = "if_started" if args.resume_or_start else args.resume
     folder = train(
-        config, args.out, args.resume, lambda line: print(line, file=sys.stderr), args.profile
+        config,
+        args.out,
+        resume,
+        lambda line: print(line, file=sys.stderr),
+        args.profile,
+        began,
     )
     if is_first_process():
         print(f"model: {folder / 'model'}")

@@ -43,6 +43,13 @@ _FAKE: dict[Form, Callable[[Tensor], Tensor]] = {
     "vanilla": lambda score: 0.5 * F.softplus(score).mean(),
     "wgan_gp": _cost_of_high,
 }
+# A score on a scale where 1 is surely real; only differences of it mean something.
+_BELIEF: dict[Form, Callable[[Tensor], Tensor]] = {
+    "least_squares": lambda score: score,  # its targets are 0 and 1
+    "hinge": lambda score: score.clamp(-1, 1) / 2,  # nothing is paid beyond the margins
+    "vanilla": lambda score: score.sigmoid(),  # a probability
+    "wgan_gp": lambda score: score,  # without bounds, in units of the image distance
+}
 
 
 class AdversarialLoss:
@@ -87,6 +94,29 @@ class AdversarialLoss:
             A scalar.
         """
         return _over_scales(_REAL[self.name], real) + _over_scales(_FAKE[self.name], fake)
+
+    @torch.no_grad()
+    def advantage(self, real: ScoreMaps, fake: ScoreMaps) -> Tensor:
+        """How much more a discriminator believes in real images than in fake ones.
+
+        The difference of the mean beliefs: 0 for equal scores, 1 for a discriminator that has
+        won; of `wgan_gp`, which cannot win, an estimate of the Wasserstein distance. Unlike the
+        loss it does not grow with the scores' noise: a healthy `least_squares` discriminator
+        pays 0.25 or more for long, as one would that always answers 0.5.
+
+        Args:
+            real: maps `(B, 1, *patches)` of images of its domain, one a scale.
+            fake: maps of translations into it.
+
+        Returns:
+            A scalar without gradient.
+        """
+        belief = _BELIEF[self.name]
+
+        def mean(score: Tensor) -> Tensor:
+            return belief(score).mean()
+
+        return _over_scales(mean, real) - _over_scales(mean, fake)
 
     def gradient_penalty(
         self,

@@ -84,6 +84,7 @@ class CycleGAN(L.LightningModule):
         self._skips = torch.zeros(2, dtype=torch.int64)
         self.step_clock = StepClock()
         self.logged: dict[str, Tensor] = {}
+        self._advantages: dict[str, Tensor] = {}
 
     # ------------------------------------------------------------------------- counters
 
@@ -216,9 +217,11 @@ class CycleGAN(L.LightningModule):
             fake = self.pools[domain].exchange(images, self.step, position)
             scores = discriminator(torch.cat([real[domain], fake]))
             halves = [score.chunk(2) for score in scores]
-            value = self.adversarial.discriminator(
-                [half[0] for half in halves], [half[1] for half in halves]
-            )
+            on_real, on_fake = [half[0] for half in halves], [half[1] for half in halves]
+            value = self.adversarial.discriminator(on_real, on_fake)
+            if self.config.guards.enabled:
+                advantage = self.adversarial.advantage(on_real, on_fake)
+                self._advantages[f"guard/advantage_{domain}"] = advantage
             terms[f"discriminator_{domain}"] = Term(value, 1.0)
             if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
                 rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
@@ -311,6 +314,7 @@ class CycleGAN(L.LightningModule):
             self.manual_backward(total * scale)
 
         values = {f"loss/{name}": t.value.detach() for name, t in (terms | judged).items()}
+        values |= self._advantages
         values["loss/generator"] = generator_loss.detach()
         for name, value in values.items():
             part = value * share

@@ -50,6 +50,7 @@ def training_state(
     optimizers: list[torch.optim.Optimizer],
     ranks: list[dict[str, Any]],
     best: dict[str, Any] | None,
+    guards: dict[str, Any],
     precision: dict[str, Any],
     samples: int,
     circumstances: Circumstances,
@@ -66,6 +67,7 @@ def training_state(
         optimizers: in the method's order.
         ranks: of each process the state that is its own, as `own_state` gives it.
         best: score and step of the best validation so far.
+        guards: what the guards have told and measured.
         precision: state of the arithmetic; empty but for a gradient scaler's, which neither
             fp32 nor bf16 has.
         samples: samples of each domain drawn so far, by all processes together.
@@ -90,6 +92,7 @@ def training_state(
         },
         "ranks": [{k: v for k, v in rank.items() if k != "pools"} for rank in ranks],
         "best": best,
+        "guards": guards,
         "fingerprint": circumstances.fingerprint,
         "made_with": circumstances.made_with,
     }

@@ -6,9 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training.checkpoint import (
     Circumstances,
@@ -16,6 +14,8 @@ from medstyle_gan.training.checkpoint import (
     restore_own_state,
     training_state,
 )
+from medstyle_gan.training.divergence import refuse_diverged
+from medstyle_gan.training.guards import Guards
 from medstyle_gan.training.interruption import Interruption
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.processes import gather_on_first
@@ -34,10 +34,11 @@ class Checkpointing(L.Callback):
         run: the run's folder.
         every: steps between checkpoints.
         keep: regular checkpoints to keep.
-        interruption: what notes Ctrl-C and SIGTERM.
+        interruption: tells whether to stop after this step.
         metrics: the interval under way is part of a checkpoint.
         validation: tells whether this step's score is the best so far; None without one.
         throughput: what clocks the training, stopped meanwhile.
+        guards: their state is part of a checkpoint.
         circumstances: of the run, part of a checkpoint.
         resumed: contents of the checkpoint that the run goes on from.
     """
@@ -51,6 +52,7 @@ class Checkpointing(L.Callback):
         metrics: MetricsCSV,
         validation: Validation | None,
         throughput: Throughput,
+        guards: Guards,
         circumstances: Circumstances,
         resumed: dict[str, Any] | None,
     ) -> None:
@@ -61,6 +63,7 @@ class Checkpointing(L.Callback):
         self._metrics = metrics
         self._validation = validation
         self._throughput = throughput
+        self._guards = guards
         self._circumstances = circumstances
         self._resumed = resumed
         self._saved_step: int | None = None
@@ -68,11 +71,11 @@ class Checkpointing(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore what exists only once the training has begun."""
-        self._interruption.claim()
         if self._resumed is None:
             return
         for optimizer, state in zip(trainer.optimizers, self._resumed["optimizers"], strict=True):
             optimizer.load_state_dict(state)
+        self._guards.load_state_dict(self._resumed["guards"])
         trainer.precision_plugin.load_state_dict(self._resumed["precision"])
         assert isinstance(pl_module, CycleGAN)
         own = self._resumed["ranks"][trainer.global_rank]
@@ -88,29 +91,20 @@ class Checkpointing(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Write what is due, and stop after the step in which the signal came."""
+        """Write what is due, and stop where all ranks have agreed to."""
         assert isinstance(pl_module, CycleGAN)
         self._indices = batch["index"]
         best = self._validation is not None and self._validation.best_step == pl_module.step
-        stopping = self._interruption.shared()
-        regular = pl_module.step % self._every == 0 or stopping
+        regular = pl_module.step % self._every == 0 or self._interruption.requested
         if best or regular:
             self._save(trainer, pl_module, regular, best)
-        if stopping:
+        if self._interruption.requested:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the end."""
         assert isinstance(pl_module, CycleGAN)
         if self._saved_step != pl_module.step:
-            self._save(trainer, pl_module)
-
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        """Write the step that SIGTERM came after: Lightning leaves before the next one."""
-        assert isinstance(pl_module, CycleGAN)
-        if isinstance(exception, SIGTERMException) and self._saved_step != pl_module.step:
             self._save(trainer, pl_module)
 
     def _save(
@@ -120,12 +114,13 @@ class Checkpointing(L.Callback):
             samples = self._samples_drawn(trainer, method.step)
             ranks = gather_on_first(own_state(method, self._metrics.state_dict()))
             if ranks is not None:
-                self._refuse_diverged(method)
+                refuse_diverged(method, self._run.checkpoints.last)
                 state = training_state(
                     method,
                     trainer.optimizers,
                     ranks,
                     best=None if self._validation is None else self._validation.state_dict(),
+                    guards=self._guards.state_dict(),
                     precision=trainer.precision_plugin.state_dict(),
                     samples=samples,
                     circumstances=self._circumstances,
@@ -141,20 +136,3 @@ class Checkpointing(L.Callback):
         first = (step - 1) * count + trainer.global_rank * len(self._indices)
         assert int(self._indices[0]) == first, "the sampler is not where the step is"
         return step * count
-
-    def _refuse_diverged(self, method: CycleGAN) -> None:
-        """Keep the last good checkpoint, and say what to do, where weights are not finite."""
-        bad = [
-            name
-            for name, network in method.trained_networks().items()
-            if not all(bool(torch.isfinite(p).all()) for p in network.parameters())
-        ]
-        if bad:
-            last = self._run.checkpoints.last
-            kept = f"{last} is of an earlier step" if last.exists() else ""
-            raise UserError(
-                f"the training diverged before step {method.step}: {', '.join(bad)} hold NaN or "
-                "infinite weights; nothing of this step was saved. Start a new run with smaller "
-                "loss weights or learning rates (method.generator_learning_rate), with "
-                f"method.gradient_clip=1 or training.precision=fp32. {kept}".rstrip()
-            )

@@ -1,35 +1,66 @@
-"""Ctrl-C and SIGTERM during training: finish the step, write a checkpoint, then stop."""
+"""What stops a training early: Ctrl-C, SIGTERM, SIGUSR1 and the end of its time.
+
+Each is noted, so that the step is finished and a checkpoint written, and then told by the exit
+code. A job script can tell by it what to do: 75 (`EX_TEMPFAIL` of sysexits.h) is a training
+whose time is over, which wants to be started again; 143 one that somebody else ended.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Callable
+from enum import IntEnum
 from types import FrameType, TracebackType
 from typing import Any
 
-from medstyle_gan.training.processes import largest
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+class Reason(IntEnum):
+    """Why a training is to stop; where several come together, the largest counts."""
+
+    NONE = 0
+    TIME_IS_OVER = 1  # training.max_time
+    WARNED = 2  # SIGUSR1: SLURM's `--signal=USR1@90`, seconds before the job's time is over
+    CTRL_C = 3
+    TERMINATED = 4  # SIGTERM: a pre-emption, scancel, a shutdown
+
+
+TIME_IS_OVER_CODE = 75
+_REASONS = {
+    signal.SIGINT: Reason.CTRL_C,
+    signal.SIGTERM: Reason.TERMINATED,
+    signal.SIGUSR1: Reason.WARNED,
+}
 
 
 class Interruption:
-    """Notes Ctrl-C and SIGTERM instead of raising, so that a step is never torn.
+    """Notes signals and the time instead of raising, so that a step is never torn.
 
     A second Ctrl-C raises `KeyboardInterrupt`. Use it as a context manager around the
-    training. Outside the main thread, where Python delivers no signals, it does nothing.
+    training. Outside the main thread, where Python delivers no signals, it watches the time
+    alone.
+
+    Args:
+        deadline: time of `clock` when the training's time is over; None for no limit.
+        clock: seconds, monotonic.
 
     Attributes:
-        requested: whether the training is to stop.
+        reason: why the training stops; all ranks have agreed on it (`Stopping` sets it).
     """
 
-    def __init__(self) -> None:
-        self.requested = False
-        self._first: int = signal.SIGINT
+    def __init__(
+        self, deadline: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.reason = Reason.NONE
+        self._deadline = deadline
+        self._clock = clock
+        self._signalled = Reason.NONE
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOPPING:
+            for number in _REASONS:
                 self._previous[number] = signal.getsignal(number)
                 signal.signal(number, self._on_signal)
         return self
@@ -44,34 +75,30 @@ class Interruption:
             # None is a handler that was not set from Python and cannot be set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def claim(self) -> None:
-        """Take the signals back, once the training has begun.
+    @property
+    def requested(self) -> bool:
+        """Whether the training stops after this step, on all ranks."""
+        return self.reason is not Reason.NONE
 
-        Lightning puts itself before our handler of SIGTERM. In a training of several
-        processes it then waits, inside the handler, for the others, which never answer.
-        """
-        for number in self._previous:
-            signal.signal(number, self._on_signal)
-
-    def shared(self) -> bool:
-        """Whether any process was asked to stop: then all are, by the same signal.
-
-        All processes must call it after the same step.
-        """
-        number = largest(self._first if self.requested else 0)
-        if number:
-            self.requested, self._first = True, number
-        return self.requested
+    @property
+    def noted(self) -> Reason:
+        """What this process alone knows of so far."""
+        if self._signalled is Reason.NONE and self._deadline is not None:
+            return Reason.TIME_IS_OVER if self._clock() >= self._deadline else Reason.NONE
+        return self._signalled
 
     def as_exception(self) -> BaseException:
-        """What ends the program as the signal would: Ctrl-C's, or exit code 143 for SIGTERM."""
-        if self._first == signal.SIGTERM:
+        """What ends the program: `KeyboardInterrupt`, or an exit with 143 or 75."""
+        reason = self.reason or self.noted
+        if reason is Reason.CTRL_C:
+            return KeyboardInterrupt()
+        if reason is Reason.TERMINATED:
             return SystemExit(128 + signal.SIGTERM)
-        return KeyboardInterrupt()
+        return SystemExit(TIME_IS_OVER_CODE)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            return
-        self.requested, self._first = True, number
+        again = self._signalled is not Reason.NONE
+        if again and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not again or number == signal.SIGTERM:
+            self._signalled = _REASONS[signal.Signals(number)]

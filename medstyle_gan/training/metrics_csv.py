@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from medstyle_gan.volumes import atomic_file
 
 # Order of the columns: these groups, each alphabetically; what fits none comes last.
 _GROUPS = ["step", "loss/", "learning_rate/", "samples_per_second", "data_wait_share"]
-_GROUPS += ["step_share/", "peak_memory_mib", "energy_joules", "validation/"]
+_GROUPS += ["step_share/", "peak_memory_mib", "energy_joules", "guard/", "validation/"]
 LATEST = "learning_rate/"  # of these the latest value is written, of all else the mean
 
 
@@ -98,13 +98,22 @@ class MetricsCSV(L.Callback):
         log_every: Steps between rows.
         steps: Steps of the whole training.
         throughput: What clocks the training.
+        guards: What else a row takes, of the first rank alone; None for nothing.
     """
 
-    def __init__(self, path: Path, log_every: int, steps: int, throughput: Throughput) -> None:
+    def __init__(
+        self,
+        path: Path,
+        log_every: int,
+        steps: int,
+        throughput: Throughput,
+        guards: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:
         self._path = path
         self._log_every = log_every
         self._steps = steps
         self._throughput = throughput
+        self._guards = guards
         self._means = IntervalMeans()
         self._table: MetricsTable | None = None
         self._loggers: Sequence[Logger] = ()
@@ -160,6 +169,8 @@ class MetricsCSV(L.Callback):
             figures = _of_all_processes(figures, trainer, pl_module.device)
         row |= {k: float(v) for k, v in method.logged.items() if k.startswith(LATEST)}
         row |= figures
+        if self._guards is not None:
+            row |= self._guards()
         if self._table is not None:
             with self._throughput.paused():
                 self._table.write(method.step, row)

@@ -8,6 +8,8 @@ from typing import Protocol, cast
 import lightning as L
 from torch import Tensor
 
+from medstyle_gan.data.words import Direction
+
 
 class Observed(Protocol):
     """A method as its observers see it.
@@ -16,10 +18,18 @@ class Observed(Protocol):
         step: steps done, however many optimisers each has.
         logged: the latest step's detached scalars, such as `loss/generator` and
             `learning_rate/generator`; a term computed only every few steps is missing in others.
+        skipped: steps whose update was left out, its loss or gradients not being finite.
+        skipped_in_a_row: how many of the latest steps those are.
     """
 
     step: int
+    skipped: int
+    skipped_in_a_row: int
     logged: dict[str, Tensor]
+
+    def translate(self, images: Tensor, direction: Direction) -> Tensor:
+        """Images (B, C, H, W) of one domain as of the other, by the moving average."""
+        ...
 
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """Domain → [image, translation, reconstruction, identity], each (B, C, H, W)."""

@@ -170,3 +170,13 @@ def format_seconds(seconds: float) -> str:
 def _rate(earlier: tuple[int, float], later: tuple[int, float]) -> float:
     """Steps a second."""
     return (later[0] - earlier[0]) / max(later[1] - earlier[1], 1e-9)
+
+
+def beside_bars(announce: Callable[[str], None]) -> Callable[[str], None]:
+    """Take lines for a terminal without tearing the bars that are drawn on it."""
+
+    def say(line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            announce(line)
+
+    return say

@@ -88,12 +88,14 @@ def record_start(path: Path, step: int, facts: dict[str, Any], fingerprint: dict
         path: the record.
         step: that the training begins with.
         facts: as `made_with` gives them.
-        fingerprint: of the data; kept from the first start, as it never changes.
+        fingerprint: of the data; kept from the last start at step 0, as it never changes after.
 
     Raises:
         UserError: the record cannot be read or written.
     """
     record = _read(path) or {"data": fingerprint, "starts": []}
+    if step == 0:  # begun again before its first checkpoint
+        record["data"] = fingerprint
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record["starts"].append({"step": step, "time": now, **facts})
     text = _HEADER + yaml.safe_dump(record, sort_keys=False, allow_unicode=True)

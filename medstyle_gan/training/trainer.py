@@ -17,6 +17,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.networks.precision import Precision
+from medstyle_gan.training.stopping import keep_signals_ours
 
 _LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -52,7 +53,7 @@ def make_trainer(
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     several = config.training.world_size > 1
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator=config.training.accelerator,
         devices=config.training.devices,
         num_nodes=config.training.nodes,
@@ -70,6 +71,8 @@ def make_trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+    keep_signals_ours(trainer)
+    return trainer
 
 
 def needs_synced_batchnorm(method: CycleGAN, device: torch.device, world_size: int) -> bool:

@@ -165,3 +165,32 @@ def test_the_penalty_reaches_the_discriminator_and_not_the_translation() -> None
     assert fake.grad is None
     weights = [p for p in discriminator.parameters() if p.ndim > 1]
     assert all(weight.grad is not None and weight.grad.any() for weight in weights)
+
+
+@pytest.mark.parametrize(
+    ("form", "real", "fake", "expected"),
+    [
+        ("least_squares", 1.0, 0.0, 1.0),
+        ("hinge", 1.0, -1.0, 1.0),
+        ("hinge", 50.0, -50.0, 1.0),
+        ("vanilla", 50.0, -50.0, 1.0),
+        ("wgan_gp", 7.0, 4.0, 3.0),
+    ],
+)
+def test_advantage_of_a_discriminator_that_tells_all(
+    form: Form, real: float, fake: float, expected: float
+) -> None:
+    game = AdversarialLoss(form)
+    maps = [[torch.full((2, 1, size, size), score) for size in (4, 2)] for score in (real, fake)]
+    assert float(game.advantage(*maps)) == pytest.approx(expected)
+    assert float(game.advantage(*reversed(maps))) == pytest.approx(-expected)
+
+
+@pytest.mark.parametrize("form", ["least_squares", "hinge", "vanilla", "wgan_gp"])
+def test_advantage_is_none_for_equal_scores_however_noisy(form: Form) -> None:
+    scores = [torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(s)) for s in (0, 1)]
+    game = AdversarialLoss(form)
+    # The loss says nothing of it: noise alone makes least squares pay far more than 0.25.
+    assert abs(float(game.advantage([scores[0]], [scores[1]]))) < 0.03
+    assert float(game.advantage([scores[0]], [scores[0]])) == 0
+    assert not game.advantage([scores[0].requires_grad_()], [scores[1]]).requires_grad

@@ -22,7 +22,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ForkedTrainings:
         self,
         config: Path,
         out: Path,
-        resume: bool = False,
+        resume: bool | Literal["if_started"] = False,
         kill: Outside | Inside | None = None,
         processes: int = 1,
     ) -> tuple[bool, list[str]]:

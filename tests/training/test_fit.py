@@ -451,7 +451,9 @@ def test_one_line_says_what_was_found_and_what_will_be_done(
     assert "step 1" in line
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)]
+)
 def test_a_signal_writes_a_checkpoint_tells_its_exit_code_and_how_to_go_on(
     folders: PhantomFolders, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -515,7 +517,9 @@ def test_gradients_are_clipped_for_each_optimiser(
 def test_diverged_training_says_so_and_saves_nothing(
     folders: PhantomFolders, tmp_path: Path
 ) -> None:
-    settings = small_config(folders, "loss.cycle.weight=1e39", "training.validate_every=100")
+    # Finite gradients, and steps that leave the numbers there are.
+    rate = "method.generator_learning_rate=1e39"
+    settings = small_config(folders, rate, "training.validate_every=100")
     with pytest.raises(UserError, match="diverged"):
         train(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()

@@ -4,21 +4,27 @@ import signal
 
 import pytest
 
-from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.interruption import Interruption, Reason
+
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @pytest.mark.parametrize(
-    ("number", "error", "code"),
-    [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)],
+    ("number", "reason", "error", "code"),
+    [
+        (signal.SIGINT, Reason.CTRL_C, KeyboardInterrupt, None),
+        (signal.SIGTERM, Reason.TERMINATED, SystemExit, 143),
+        (signal.SIGUSR1, Reason.WARNED, SystemExit, 75),
+    ],
 )
 def test_a_signal_is_noted_and_told_at_the_end(
-    number: int, error: type[BaseException], code: int | None
+    number: int, reason: Reason, error: type[BaseException], code: int | None
 ) -> None:
     with Interruption() as interruption:
-        assert not interruption.requested
+        assert interruption.noted is Reason.NONE
         signal.raise_signal(number)
-        signal.raise_signal(signal.SIGTERM)  # asks for nothing new
-        assert interruption.requested
+        signal.raise_signal(signal.SIGUSR1)  # asks for nothing new
+        assert interruption.noted is reason
     raised = interruption.as_exception()
     assert type(raised) is error
     assert getattr(raised, "code", None) == code
@@ -31,8 +37,26 @@ def test_a_second_ctrl_c_raises() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
+def test_sigterm_after_the_warning_counts() -> None:
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+    assert interruption.noted is Reason.TERMINATED
+
+
 def test_handlers_are_put_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in HANDLED]
     with Interruption():
-        assert signal.getsignal(signal.SIGTERM) not in before
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        assert all(signal.getsignal(number) not in before for number in HANDLED)
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
+def test_the_time_is_over_at_the_deadline_and_a_signal_counts_more() -> None:
+    now = 10.0
+    with Interruption(deadline=12.0, clock=lambda: now) as interruption:
+        assert interruption.noted is Reason.NONE
+        now = 12.0
+        assert interruption.noted is Reason.TIME_IS_OVER
+        assert getattr(interruption.as_exception(), "code", None) == 75
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.noted is Reason.TERMINATED

@@ -1,0 +1,57 @@
+"""One of two ranks that train a dummy; a signal reaches one of them in the midst of a step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from medstyle_gan.config import load_config
+from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.stopping import Stopping
+from medstyle_gan.training.trainer import make_trainer
+from tests.training.dummy_method import DummyMethod, Samples
+
+
+class Signalled(DummyMethod):
+    def __init__(self, number: int, rank: int, at: int) -> None:
+        super().__init__()
+        self._signal = (number, rank, at)
+
+    def training_step(self, batch: dict[str, torch.Tensor], batch_index: int) -> None:
+        super().training_step(batch, batch_index)
+        number, rank, at = self._signal
+        if number and self.global_rank == rank and self.step == at:
+            signal.raise_signal(number)
+
+
+class _Stop(L.Callback):
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+
+    def on_train_batch_end(self, trainer: L.Trainer, *others: object) -> None:
+        trainer.should_stop = self._interruption.requested
+
+
+def main() -> None:
+    out, number, rank, at, late_rank = Path(sys.argv[1]), *map(float, sys.argv[2:])
+    torch.set_num_threads(1)
+    config = load_config(None, ["training.accelerator=cpu", "training.devices=2"])
+    method = Signalled(int(number), int(rank), int(at))
+    late = os.environ.get("LOCAL_RANK", "0") == str(int(late_rank))
+    deadline = time.monotonic() if late else None
+    with Interruption(deadline) as interruption:
+        trainer = make_trainer(config, "fp32", [Stopping(interruption), _Stop(interruption)], None)
+        trainer.fit(method, torch.utils.data.DataLoader(Samples(400), batch_size=1))
+    report = {"step": method.step, "reason": interruption.reason.name}
+    (out / f"rank{trainer.global_rank}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
