@@ -445,7 +445,8 @@ def test_one_line_says_what_was_found_and_what_will_be_done(
 ) -> None:
     lines: list[str] = []
     train(small_config(folders, "training.steps=1"), tmp_path / "run", announce=lines.append)
-    line, _memory = lines
+    line, memory = lines
+    assert memory.startswith("a step needs about ")
     assert "2 scans of 2 subjects" in line
     assert "cyclegan" in line
     assert "step 1" in line
