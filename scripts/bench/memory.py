@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.fresh_process import run_program
+from bench.many_phantoms import write_many_phantoms
 from bench.settings import bench_config
-from bench.waiting import phantom_options
 from medstyle_gan.config import dump_config
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.errors import UserError
 
-_LOOP = Path(__file__).with_name("memory_loop.py")
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_FEW, _MANY, _SHAPE = 10, 1_000, (64, 64, 32)
+_QUICK_FEW, _QUICK_MANY, _QUICK_SHAPE = 2, 4, (32, 32, 8)
+# The samples are whole slices on the volumes' own grid, whatever the other parts are asked for.
+_OWN = ("data.sample_size", "data.spacing")
 
 
 def measure_memory(
@@ -42,15 +41,24 @@ def measure_memory(
     """
     if not Path("/proc/self/status").exists():
         raise UserError("the part memory reads /proc/self/status, which is not there; leave it out")
-    few, many = (2, 4) if quick else (8, 80)
+    few, many = (_QUICK_FEW, _QUICK_MANY) if quick else (_FEW, _MANY)
+    shape = _QUICK_SHAPE if quick else _SHAPE
     steps = 8 if quick else 5 * many
+    overrides = [o for o in overrides if o.partition("=")[0].strip() not in _OWN]
     with tempfile.TemporaryDirectory(prefix="medstyle-bench-") as folder:
-        say(f"memory: making {many} phantoms and their cache")
+        say(f"memory: making {many} phantoms of {'x'.join(map(str, shape))} and their cache")
         # Half of them scans, half style; the few are a part of the many.
-        options = phantom_options(overrides, quick, Path(folder), many // 2)
-        options |= {"training.steps": steps, "data.validation_fraction": 0}
-        everything = bench_config(overrides, quick, options)
-        UnpairedDataModule(everything).prepare_data()
+        folders = write_many_phantoms(Path(folder), many // 2, shape)
+        options: dict[str, object] = {
+            "data.scans": str(folders.scans),
+            "data.style": str(folders.style),
+            "data.spacing": [None, None, None],
+            "data.sample_size": list(shape[:2]),
+            "data.cache.folder": f"{folder}/cache",
+            "data.validation_fraction": 0,
+            "training.steps": steps,
+        }
+        UnpairedDataModule(bench_config(overrides, quick, options)).prepare_data()
         loops = {}
         for count in (few, many):
             say(f"memory: {steps} steps over {count} phantoms")
@@ -60,9 +68,10 @@ def measure_memory(
             }
             config = Path(folder) / f"{count}.yaml"
             config.write_text(dump_config(bench_config(overrides, quick, options | part)))
-            loops[count] = _loop(config)
+            loops[count] = run_program("memory_loop.py", config)
     return {
         "steps": steps,
+        "shape": list(shape),
         "mib": {str(count): figures for count, figures in loops.items()},
         "ratios": [
             {
@@ -78,7 +87,8 @@ def measure_memory(
 def memory_lines(result: Mapping[str, Any]) -> list[str]:
     """The result as lines to print."""
     lines = [
-        f"memory ({result['steps']} batches drawn in a fresh process)",
+        f"memory ({result['steps']} batches drawn in a fresh process, phantoms of "
+        f"{'x'.join(map(str, result['shape']))})",
         f"  {'MiB':16}{'imports':>10}{'resident':>10}{'peak':>10}{'loop adds':>11}",
     ]
     for count, figures in result["mib"].items():
@@ -86,18 +96,3 @@ def memory_lines(result: Mapping[str, Any]) -> list[str]:
         added = figures["peak"] - figures["imports"]
         lines.append(f"  {count + ' phantoms':16}{row}{added:11.1f}")
     return lines
-
-
-def _loop(config: Path) -> dict[str, float]:
-    paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.run(
-        [sys.executable, str(_LOOP), str(config)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode:
-        raise RuntimeError(f"{_LOOP.name} failed:\n{process.stderr}")
-    figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
-    return figures

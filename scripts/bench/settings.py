@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -65,11 +64,6 @@ def bench_config(
     if config.training.devices > 1:
         raise UserError("this benchmark uses one process; leave training.devices at 1")
     return config
-
-
-def cadence(config: Config) -> int:
-    """Steps after which the lazily applied VGG terms repeat their pattern."""
-    return math.lcm(config.loss.perceptual.every_n_steps, config.loss.style.every_n_steps)
 
 
 def bench_device(config: Config) -> torch.device:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from bench.ours import Ours
-from bench.settings import WITHOUT_DISCRIMINATORS, WITHOUT_VGG, bench_config, bench_device, cadence
+from bench.settings import WITHOUT_DISCRIMINATORS, WITHOUT_VGG, bench_config, bench_device
 from bench.textbook import Batch, Textbook
+from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.networks.precision import resolve_precision
 
 TEXTBOOK, PLAIN, VGG, GENERATORS = "textbook", "ours, no VGG", "ours, VGG", "ours, G only"
@@ -48,7 +49,7 @@ def measure_steps(
     config = bench_config(overrides, quick)
     batches = synthetic_batches(config.data.sample_size, config.training.batch_size)
     contenders = make_contenders(overrides, quick, batches)
-    steps = cadence(config) * periods
+    steps = cadence(config.loss) * periods
     times = interleave(contenders, batches, steps, rounds, say)
     device = bench_device(config)
     precision = resolve_precision(config.training.precision, device)
@@ -60,7 +61,7 @@ def measure_steps(
         "batch_size": config.training.batch_size,
         "precision": precision,
         "steps_each": steps * rounds,
-        "cadence": cadence(config),
+        "cadence": cadence(config.loss),
         "milliseconds": {name: summarize(blocks) for name, blocks in times.items()},
         "ratios": ratios(times, 0.65 if precision == "bf16" else 1.0),
         "shares": shares(times),
@@ -199,7 +200,7 @@ def profile_step(overrides: Sequence[str], quick: bool) -> str:
     config = bench_config(overrides, quick)
     batches = synthetic_batches(config.data.sample_size, config.training.batch_size)
     contender = Ours(VGG, config, batches)
-    feed = [batches[i % len(batches)] for i in range(cadence(config))]
+    feed = [batches[i % len(batches)] for i in range(cadence(config.loss))]
     contender.run(feed, 0)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if bench_device(config).type == "cuda":

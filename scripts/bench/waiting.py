@@ -1,7 +1,8 @@
-"""Part `data`: what a training waits for its samples, and what a cold cache costs."""
+"""Part `data`: what a training waits for its samples, and what reading and starting cost."""
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 from torch.utils.data import DataLoader
 
+from bench.fresh_process import run_program
 from bench.ours import StepClock, fit_quietly
 from bench.settings import WITHOUT_VGG, bench_config
-from medstyle_gan.config import Config
+from medstyle_gan.config import Config, dump_config
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.phantom import write_phantom_collections
 from medstyle_gan.methods import CycleGAN
@@ -87,6 +90,13 @@ def measure_waiting(
         )
         say(f"data: {warmup + steps} steps")
         blocked, total = _train(config, data, warmup)
+        trained = 2 * config.training.batch_size * steps / total  # slices of both domains
+        say("data: random reads")
+        read = read_rate(data, 100 if quick else 5_000)
+        starts = {}
+        for name, without in (("VGG", ()), ("no VGG", WITHOUT_VGG)):
+            say(f"data: the start of a training from the cache, {name}")
+            starts[name] = _start([*overrides, *without], quick, options, Path(folder))
     return {
         "volumes": volumes,
         "steps": steps,
@@ -95,12 +105,26 @@ def measure_waiting(
         "warm_seconds_per_volume": round(warm / volumes, 5),
         "blocked_ms_per_step": round(1e3 * blocked / steps, 3),
         "step_ms": round(1e3 * total / steps, 2),
+        "slices_read_per_second": round(read, 1),
+        "slices_trained_per_second": round(trained, 2),
+        "first_step_seconds": starts,
         "ratios": [
             {
                 "name": "blocked in next(loader), warm cache",
                 "value": round(blocked / total, 4),
                 "target": 0.05,
-            }
+            },
+            {
+                "name": "random slice reads / slices trained on",
+                "value": round(read / trained, 1),
+                "target": 50,
+                "at_least": True,
+            },
+            {
+                "name": "imports to the first step, s, with VGG",
+                "value": starts["VGG"],
+                "target": 3.0,
+            },
         ],
         "share_with_cold_cache": round((blocked + cold) / (total + cold), 4),
     }
@@ -130,7 +154,40 @@ def waiting_lines(result: Mapping[str, Any]) -> list[str]:
         f"volume when cold, {result['warm_seconds_per_volume']:.4f} s when warm",
         f"  blocked {result['blocked_ms_per_step']:.2f} ms of {result['step_ms']:.1f} ms a step; "
         f"{result['share_with_cold_cache']:.1%} of the time with the building of the cache",
+        f"  {result['slices_read_per_second']:.0f} slices/s read at random, "
+        f"{result['slices_trained_per_second']:.1f} slices/s trained on",
+        "  first step after the imports, in a fresh process: "
+        + ", ".join(f"{name} {s:.2f} s" for name, s in result["first_step_seconds"].items()),
     ]
+
+
+def read_rate(data: UnpairedDataModule, count: int) -> float:
+    """Slices a second that are read from the cache, each from a random volume and place."""
+    rng = np.random.default_rng(0)
+    volumes = [*data.scan, *data.style]
+    chosen = [volumes[i] for i in rng.integers(len(volumes), size=count)]
+    places = [int(rng.integers(len(volume))) for volume in chosen]
+
+    def read() -> None:
+        for volume, place in zip(chosen, places, strict=True):
+            volume.read(place)
+
+    return count / _seconds(read)
+
+
+def _start(
+    overrides: Sequence[str], quick: bool, options: Mapping[str, object], folder: Path
+) -> float:
+    """Median seconds from the imports to the first step, over a few fresh processes."""
+    config = folder / "start.yaml"
+    config.write_text(dump_config(bench_config(overrides, quick, options)))
+    seconds = []
+    for attempt in range(1 if quick else 3):
+        # The run's folder must be new.
+        with tempfile.TemporaryDirectory(dir=folder) as parent:
+            run = Path(parent) / f"run{attempt}"
+            seconds.append(run_program("first_step.py", config, run)["seconds"])
+    return statistics.median(seconds)
 
 
 def _train(config: Config, data: TimedData, warmup: int) -> tuple[float, float]:

@@ -49,7 +49,9 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
         assert 0 < figures["imports"] <= figures["peak"]
         assert figures["resident"] <= figures["peak"]
     ratios = [r for part in ("step", "data", "memory") for r in result[part]["ratios"]]
-    assert len(ratios) == 5
+    assert len(ratios) == 7
+    assert result["data"]["first_step_seconds"].keys() == {"VGG", "no VGG"}
+    assert result["data"]["slices_read_per_second"] > 0
     for ratio in ratios:
         assert ratio["value"] > 0
         assert ratio["name"] in printed
@@ -114,6 +116,30 @@ def test_lazy_steps_count_by_their_mean_and_outliers_do_not_touch_the_median(ste
     speed, vgg = step_time.ratios(times, 0.65)
     assert (speed["value"], vgg["value"]) == (0.5, 1.25)
     assert step_time.shares(times) == {"generators": 0.4, "discriminators": 0.4, "vgg": 0.2}
+
+
+def test_a_target_is_met_from_the_side_that_it_is_on(script) -> None:
+    def ratio(value: float, **side: bool) -> dict[str, object]:
+        return {"name": "n", "value": value, "target": 2.0, **side}
+
+    verdicts = script._verdicts(
+        {"ratios": [ratio(1.0), ratio(3.0), ratio(3.0, at_least=True), ratio(1.0, at_least=True)]}
+    )
+    assert [line.split(": ")[1] for line in verdicts] == ["met", "MISSED", "met", "MISSED"]
+    assert "≥ 2.0" in verdicts[2]
+
+
+def test_many_phantoms_are_distinct_files_of_distinct_subjects(script, tmp_path) -> None:
+    from medstyle_gan.data.collection import check_distinct, find_collection
+
+    write = importlib.import_module("bench.many_phantoms").write_many_phantoms
+    folders = write(tmp_path, 9, (32, 32, 8))
+    collections = [find_collection(str(f), r"(sub-\d+)") for f in (folders.scans, folders.style)]
+    contents = {item.path.read_bytes() for part in collections for item in part}
+    assert len(contents) == 18
+    assert [len(part.subjects) for part in collections] == [9, 9]
+    check_distinct(*collections)
+    assert not set(collections[0].subjects) & set(collections[1].subjects)
 
 
 @pytest.mark.parametrize(

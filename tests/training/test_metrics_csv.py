@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from medstyle_gan.training.metrics_csv import MetricsCSV, MetricsTable, _of_all_processes
-from medstyle_gan.training.throughput import Throughput
+from medstyle_gan.training.throughput import FIGURES, Throughput
 from tests.training.dummy_method import DummyMethod, fit
 
-THROUGHPUT = {"samples_per_second", "data_wait_share", "peak_memory_mib", "energy_joules"}
+THROUGHPUT = set(FIGURES)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -1,0 +1,31 @@
+"""Runs a part's inner program in a process of its own, whose memory and imports are its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run_program(name: str, *arguments: str | Path) -> dict[str, float]:
+    """The figures that a program of this folder prints as its last line, in JSON.
+
+    Raises:
+        RuntimeError: it failed; with what it said.
+    """
+    paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise RuntimeError(f"{name} failed:\n{process.stderr}")
+    figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
+    return figures
