@@ -141,9 +141,9 @@ class PairedValidation(Validation):
             self._config, generators, precision=precision, **self._facts
         )
         with mistakes_shared():
-            rows = score_rows(translator, _own_part(self._pairs), self._config)
+            rows = score_rows(translator, own_part(self._pairs), self._config)
         parts = gather_on_first(rows)
-        return None if parts is None else mean_scores(_interleaved(parts))
+        return None if parts is None else mean_scores(interleaved(parts))
 
     def score(self, figures: Mapping[str, float]) -> float:
         """PSNR (dB)."""
@@ -175,14 +175,14 @@ class UnpairedValidation(Validation):
         for domain, other in OTHER.items():
             images = self._samples[domain]
             translated: list[tuple[Tensor, Tensor]] = []
-            for image in _own_part(images.split(1)):
+            for image in own_part(images.split(1)):
                 translation = method.translate(image.to(method.device), INTO[other])
                 rebuilt = method.translate(translation, INTO[domain])
                 translated.append((translation.cpu(), rebuilt.cpu()))
             parts = gather_on_first(translated)
             if parts is None:
                 continue
-            translations, rebuilts = zip(*_interleaved(parts), strict=True)
+            translations, rebuilts = zip(*interleaved(parts), strict=True)
             error = (torch.cat(rebuilts) - images).abs().mean()
             figures[f"cycle_error_{domain}"] = float(error)
             figures[f"distance_{INTO[other]}"] = self._distance(torch.cat(translations), other)
@@ -213,14 +213,14 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
     )
 
 
-def _own_part(whole: Sequence[T]) -> list[T]:
+def own_part(whole: Sequence[T]) -> list[T]:
     """What this process looks at: every world_size-th from its rank on."""
     process = this_process()
     return list(whole[process.rank :: process.world_size])
 
 
-def _interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
-    """The whole in its order, from the parts that `_own_part` gave to each rank."""
+def interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
+    """The whole in its order, from the parts that `own_part` gave to each rank."""
     return [
         part[turn] for turn in range(max(map(len, parts))) for part in parts if turn < len(part)
     ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from medstyle_gan.cli.train import add_arguments
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
@@ -115,6 +119,47 @@ def test_torchrun_starts_both(folders: PhantomFolders, tmp_path: Path) -> None:
     assert out.count("model: run/model") == 1
     assert err.count("on 2 processes together") == 1
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == FILES
+
+
+@needs_two_cores
+def test_torchrun_on_two_machines(folders: PhantomFolders, tmp_path: Path) -> None:
+    """Both are this one; the command is that of docs/many_devices.md."""
+    port = str(20000 + os.getpid() % 20000)
+    processes = []
+    for node in ("0", "1"):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+        torchrun += ["--node-rank", node, "--nproc-per-node", "1"]
+        torchrun += ["--master-addr", "127.0.0.1", "--master-port", port, "-m", "medstyle_gan"]
+        command = [*torchrun, *arguments(folders, "run", "--devices", "1", "--nodes", "2")]
+        processes.append(start(command, tmp_path))
+    (code, out, err), (other_code, other_out, _) = map(finish, processes)
+    assert (code, other_code) == (0, 0), err
+    assert out.startswith("model: run/model")
+    assert other_out == ""
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == FILES
+
+
+def test_commands_of_the_documentation_are_right(repository: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = (repository / "docs" / "many_devices.md").read_text()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    shell = "".join(block for language, block in blocks if not language)
+    lines = shell.replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if re.search(r"medstyle(_gan)? train ", line)]
+    assert len(commands) == 5
+    for command in commands:
+        words = shlex.split(command.replace("$SLURM_NTASKS_PER_NODE", "4"))
+        words = [word.replace("$SLURM_NNODES", "2") for word in words]
+        args = parser.parse_intermixed_args(words[words.index("train") + 1 :])
+        assert args.out == "RUN"
+        count = {
+            name: int(words[words.index(name) + 1])
+            for name in ("--nproc-per-node", "--nnodes")
+            if name in words
+        }
+        assert count.get("--nproc-per-node", args.devices) == args.devices
+        assert count.get("--nnodes", args.nodes) == args.nodes
 
 
 @needs_two_cores

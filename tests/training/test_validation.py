@@ -9,6 +9,7 @@ from medstyle_gan.evaluation import ScoreRow
 from medstyle_gan.inference import Translator
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import validation
+from medstyle_gan.training.processes import Process, joined
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -38,3 +39,16 @@ def test_pairs_are_scored_in_the_trainings_precision(
     torch.manual_seed(0)
     validation.PairedValidation(config, [], facts).figures(CycleGAN(config))
     assert [translator.precision for translator in seen] == [precision]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_subject_is_looked_at_once_by_one_process(count: int, processes: int) -> None:
+    whole = list(range(count))
+    parts = []
+    for rank in range(processes):
+        with joined(Process(rank, rank, processes), None):
+            parts.append(validation.own_part(whole))
+    assert sorted(x for part in parts for x in part) == whole
+    assert validation.interleaved(parts) == whole
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
