@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.settings import bench_config, cadence
+from bench.settings import bench_config
 from medstyle_gan.config import Config, dump_config
 from medstyle_gan.errors import UserError
+from medstyle_gan.methods.vgg_regularizer import cadence
 
 _SCRIPTS = Path(__file__).resolve().parents[1]
 TARGET = 1.7
@@ -41,7 +42,7 @@ def measure_scaling(
     if len(cores) < 2:
         raise UserError("two processes on a core each need two physical or logical cores")
     config = bench_config(overrides, quick, {"training.accelerator": "cpu"})
-    period = cadence(config)
+    period = cadence(config.loss)
     steps = (_WARMUP_PERIODS + periods) * period
     rates: dict[int, list[float]] = {1: [], 2: []}
     turns: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
