@@ -34,11 +34,14 @@ def test_check_describes_both_collections(
 def test_train_leaves_a_whole_run(trained: Path) -> None:
     names = {str(p.relative_to(trained)) for p in trained.rglob("*") if p.is_file()}
     assert names == {
+        ".lock",
         "config.yaml",
+        "run.yaml",
         "metrics.csv",
         "samples/step_000001.png",
         "samples/step_000002.png",
         "checkpoints/last.ckpt",
+        "checkpoints/step_00000002.ckpt",
         "checkpoints/best.ckpt",
         "model/generators.safetensors",
         "model/model.yaml",

@@ -25,7 +25,7 @@ from tests.end_to_end.tiny import TINY
 
 REPOSITORY = Path(__file__).parents[2]
 TWO = ["training.accelerator=cpu", "training.precision=fp32"]
-FILES = ["checkpoints", "config.yaml", "metrics.csv", "model", "samples"]
+FILES = [".lock", "checkpoints", "config.yaml", "metrics.csv", "model", "run.yaml", "samples"]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,12 @@ def test_the_command_starts_the_second_process_itself(
     assert code == 0, err
     assert out.splitlines()[0] == "model: run/model"
     assert len(out.splitlines()) == 2
-    assert err.count("batch 2 on 2 processes together (1 each; learning rates as configured") == 1
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [*FILES, "wandb"]
+    assert err.count("batch 1 each on 2 processes (2 together; learning rates as configured") == 1
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        *FILES,
+        "wandb",
+        "wandb_run.json",
+    ]
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
@@ -117,7 +121,7 @@ def test_torchrun_starts_both(folders: PhantomFolders, tmp_path: Path) -> None:
     code, out, err = finish(start(command, tmp_path))
     assert code == 0, err
     assert out.count("model: run/model") == 1
-    assert err.count("on 2 processes together") == 1
+    assert err.count("each on 2 processes (2 together") == 1
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == FILES
 
 
@@ -173,7 +177,7 @@ def test_srun_starts_both_as_two_nodes(folders: PhantomFolders, tmp_path: Path) 
     ]
     (code, out, err), (other_code, other_out, other_err) = map(finish, processes)
     assert (code, other_code) == (0, 0), err + other_err
-    assert "on 2 processes together" in err
+    assert "each on 2 processes (2 together" in err
     assert out.startswith("model: run/model")
     assert other_out == ""
     assert "processes" not in other_err

@@ -120,9 +120,9 @@ def runs(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> R
     cases += [
         runs.case("through", stopped),
         # The signal reaches the second process alone.
-        runs.case("stopped at 3", stopped, interrupt={"1": 3}),
+        runs.case("stopped", stopped, interrupt={"1": 3}),
         runs.case(
-            "resumed", stopped, out="stopped at 3", resume=True, notes=str(runs.folder / "resumed")
+            "resumed", stopped, out="stopped", resume=True, notes=str(runs.folder / "resumed")
         ),
         runs.case("seeds", {}, rank_overrides={"1": {"training.seed": 5}}),
         runs.case("no data", {}, rank_overrides={"1": {"data.scans": str(folders.scans / "no")}}),
@@ -274,16 +274,17 @@ def test_all_processes_know_the_best_score(name: str, runs: Runs) -> None:
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(runs: Runs) -> None:
-    first, second = runs.notes("stopped at 3")
-    assert (first["step"], second["step"]) == (3, 3)
-    assert (first["exit"], second["exit"]) == (143, 143)
+    first, second = runs.notes("stopped")
+    # They ask each other every second or so.
+    assert first["step"] == second["step"]
+    assert 3 <= first["step"] < 8
+    # One of them tells the launcher, which kills what is left of a training at any other code.
+    assert (first["exit"], second["exit"]) == (143, 0)
     assert any("go on from the last checkpoint" in line for line in first["spoken"])
 
 
 def test_resumed_processes_end_as_if_they_had_never_stopped(runs: Runs) -> None:
-    through, resumed = (
-        load_bundle(runs.folder / name).state for name in ("through", "stopped at 3")
-    )
+    through, resumed = (load_bundle(runs.folder / name).state for name in ("through", "stopped"))
     assert all(torch.equal(through[name], resumed[name]) for name in through)
 
 
@@ -295,8 +296,8 @@ def test_a_checkpoint_holds_the_pools_of_both_processes(runs: Runs) -> None:
 
 def test_only_the_first_process_speaks(runs: Runs) -> None:
     first, second = runs.notes("all losses")
-    (line,) = first["spoken"]
-    assert "batch 2 on 2 processes together (1 each; learning rates as configured" in line
+    line = first["spoken"][0]
+    assert "batch 1 each on 2 processes (2 together; learning rates as configured" in line
     assert "20 steps an epoch of 40 scan samples" in line
     assert second["spoken"] == []
 

@@ -421,6 +421,7 @@ def test_every_setting_that_takes_text_was_considered() -> None:
         "loss.style.layers",
         "logging.project",
         "logging.run_name",
+        "training.max_time",
     }
     texts = free_texts(schema, schema["$defs"], "") - known_harmless
     canary = Config()
