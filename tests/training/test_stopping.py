@@ -30,7 +30,8 @@ def test_two_ranks_stop_after_the_same_step(
     number: int, rank: int, late_rank: int, reason: str, tmp_path: Path
 ) -> None:
     arguments = [str(tmp_path), str(int(number)), str(rank), "5", str(late_rank)]
-    command = [sys.executable, "-m", "tests.training.two_ranks", *arguments]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, "-m", "tests.training.two_ranks", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240

@@ -14,6 +14,7 @@ import torch
 
 from medstyle_gan.config import load_config
 from medstyle_gan.training.interruption import Interruption
+from medstyle_gan.training.launching import processes_of
 from medstyle_gan.training.stopping import Stopping
 from medstyle_gan.training.trainer import make_trainer
 from tests.training.dummy_method import DummyMethod, Samples
@@ -44,10 +45,11 @@ def main() -> None:
     torch.set_num_threads(1)
     config = load_config(None, ["training.accelerator=cpu", "training.devices=2"])
     method = Signalled(int(number), int(rank), int(at))
-    late = os.environ.get("LOCAL_RANK", "0") == str(int(late_rank))
+    late = os.environ["LOCAL_RANK"] == str(int(late_rank))
     deadline = time.monotonic() if late else None
-    with Interruption(deadline) as interruption:
-        trainer = make_trainer(config, "fp32", [Stopping(interruption), _Stop(interruption)], None)
+    with processes_of(config, out, resume=False) as launch, Interruption(deadline) as interruption:
+        callbacks: list[L.Callback] = [Stopping(interruption), _Stop(interruption)]
+        trainer = make_trainer(config, "fp32", callbacks, None, launch.environment)
         trainer.fit(method, torch.utils.data.DataLoader(Samples(400), batch_size=1))
     report = {"step": method.step, "reason": interruption.reason.name}
     (out / f"rank{trainer.global_rank}.json").write_text(json.dumps(report))
