@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medstyle_gan.networks.padding import pad
 from medstyle_gan.networks.precision import at_least_fp32
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -21,26 +22,6 @@ _CONVOLVE_TRANSPOSED: dict[int, Any] = {2: F.conv_transpose2d, 3: F.conv_transpo
 # Along one axis, which taps of a 3-wide kernel on the doubled image fall on each tap of the
 # 4-wide transposed kernel: the doubling [1, 1] convolved with the flipped kernel.
 _MERGE = ((0.0, 0.0, 1.0, 1.0), (0.0, 1.0, 1.0, 0.0), (1.0, 1.0, 0.0, 0.0))
-
-
-class ReflectionPad(nn.Module):
-    """Reflection padding in the input's own type.
-
-    On a CPU autocast would pad in fp32: a cast there, and one back before the convolution.
-
-    Args:
-        width: pixels on each side of each axis.
-        dims: 2 or 3 spatial dimensions.
-    """
-
-    def __init__(self, width: int, dims: int = 2) -> None:
-        super().__init__()
-        self.widths = (width, width) * dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pad `(B, C, *spatial)`."""
-        with torch.autocast(x.device.type, enabled=False):
-            return F.pad(x, self.widths, mode="reflect")
 
 
 class ResizeConv(nn.Module):
@@ -72,7 +53,7 @@ class ResizeConv(nn.Module):
         weight = self.conv.weight
         with torch.autocast(x.device.type, enabled=False):
             kernel = weight.flatten(2) @ self.merge
-            padded = F.pad(x, (1, 1) * self.dims, mode="replicate")
+        padded = pad(x, 1, "replicate")
         kernel = kernel.unflatten(2, (4,) * self.dims).transpose(0, 1)
         return _CONVOLVE_TRANSPOSED[self.dims](padded, kernel, self.conv.bias, stride=2, padding=3)
 

@@ -13,10 +13,10 @@ from medstyle_gan.networks.convolutions import (
     INSTANCE_NORM,
     TRANSPOSED_CONV,
     OutputConv,
-    ReflectionPad,
     ResizeConv,
 )
 from medstyle_gan.networks.initialization import init_weights_
+from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 
 Upsampling = Literal["transpose", "resize"]
@@ -33,11 +33,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            ReflectionPad(1, dims),
+            ReflectionPad(1),
             CONV[dims](channels, channels, 3),
             INSTANCE_NORM[dims](channels),
             nn.ReLU(inplace=True),
-            ReflectionPad(1, dims),
+            ReflectionPad(1),
             CONV[dims](channels, channels, 3),
             INSTANCE_NORM[dims](channels),
         )
@@ -86,7 +86,7 @@ class ResNetGenerator(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         conv, norm = CONV[dims], INSTANCE_NORM[dims]
         layers: list[nn.Module] = [
-            ReflectionPad(3, dims),
+            ReflectionPad(3),
             conv(in_channels, ngf, 7),
             norm(ngf),
             nn.ReLU(inplace=True),
@@ -112,7 +112,7 @@ class ResNetGenerator(nn.Module):
             else:
                 up = ResizeConv(width, width // 2, dims)
             layers += [up, norm(width // 2), nn.ReLU(inplace=True)]
-        layers += [ReflectionPad(3, dims), OutputConv(ngf, out_channels, 7, dims), nn.Tanh()]
+        layers += [ReflectionPad(3), OutputConv(ngf, out_channels, 7, dims), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         init_weights_(self)
 
