@@ -219,7 +219,7 @@ def _run(
     config: Config,
     every: Mapping[str, int],
     measure: VGGRegularizer,
-    slices: Mapping[str, Tensor],
+    slices: Mapping[Domain, Tensor],
 ) -> tuple[dict[str, Any], list[Tensor]]:
     """A training, and what it came to."""
     prepared = prepare_training(config, None, False)
@@ -235,7 +235,7 @@ def _run(
     return run, moments.second
 
 
-def _fixed_slices(config: Config, quick: bool) -> dict[str, Tensor]:
+def _fixed_slices(config: Config, quick: bool) -> dict[Domain, Tensor]:
     """Domain → slices of subjects that no run trains on."""
     data = UnpairedDataModule(config)
     data.prepare_data()
@@ -247,29 +247,28 @@ def _fixed_slices(config: Config, quick: bool) -> dict[str, Tensor]:
     }
 
 
-def _translated(method: CycleGAN, images: Tensor, into: str) -> Tensor:
+def _translated(method: CycleGAN, images: Tensor, into: Domain) -> Tensor:
     """By the generators that a user would get."""
-    direction = INTO[into]  # type: ignore[index]
-    images = images.to(method.device)
-    return method.translate(images, direction, method.config.inference.ema)
+    ema = method.config.inference.ema
+    return method.translate(images.to(method.device), INTO[into], ema)
 
 
 def _losses(
     measure: VGGRegularizer,
-    real: Mapping[str, Tensor],
-    translated: Mapping[str, Tensor],
+    real: Mapping[Domain, Tensor],
+    translated: Mapping[Domain, Tensor],
     method: CycleGAN | None = None,
 ) -> Losses:
     """Unweighted terms, each a mean over the slices; in fp32, however they were trained."""
     device = next(iter(measure.vgg.buffers())).device
-    real = {domain: images.to(device) for domain, images in real.items()}
-    translated = {domain: images.to(device) for domain, images in translated.items()}
-    rebuilt = {
-        domain: real[domain] if method is None else _translated(method, translated[other], domain)
+    ours: dict[str, Tensor] = {domain: images.to(device) for domain, images in real.items()}
+    theirs: dict[str, Tensor] = {d: images.to(device) for d, images in translated.items()}
+    rebuilt: dict[str, Tensor] = {
+        domain: ours[domain] if method is None else _translated(method, translated[other], domain)
         for domain, other in OTHER.items()
     }
     with torch.no_grad():
-        terms = measure(0, real, translated, rebuilt)
+        terms = measure(0, ours, theirs, rebuilt)
     return {name: float(term.value) for name, term in terms.items()}
 
 
