@@ -99,7 +99,9 @@ def _batches(
     """
     drawn = _drawn(config, data)
     for first in range(0, _GRAM_SAMPLES, _BATCH):
-        samples = [drawn[index] for index in range(first, first + _BATCH)]
+        # They are asked for where the network runs, but are made as the loader makes them.
+        with torch.autocast(device.type, enabled=False):
+            samples = [drawn[index] for index in range(first, first + _BATCH)]
         yield {d: torch.stack([s[d] for s in samples]).to(device) for d in get_args(Domain)}
 
 
