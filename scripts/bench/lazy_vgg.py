@@ -273,13 +273,7 @@ def _losses(
 
 
 def _adam(method: CycleGAN, data: UnpairedDataModule, every: Mapping[str, int]) -> Losses:
-    """The VGG-19 terms' share of the generators' gradient, and what laziness makes of Adam's step.
-
-    Of an eager method. With m the gradient of all else, p and s those of the perceptual and the
-    style terms and n their periods, the mean over the steps of the gradient's square is
-    E[(m + p + s)²] eagerly, and E[m² + 2m(p + s) + n_p p² + n_s s² + 2 n_p n_s / lcm(n_p, n_s) ps]
-    lazily, the two acting together every lcm steps.
-    """
+    """What `adam_figures` says of an eager method, over a few batches."""
     parameters = [p for g in method.generators.values() for p in g.parameters()]
     kinds = ("perceptual", "style")
     found: dict[str, list[Tensor]] = {kind: [] for kind in ("", *kinds)}
@@ -301,6 +295,26 @@ def _adam(method: CycleGAN, data: UnpairedDataModule, every: Mapping[str, int]) 
             ]
             gradients.append(torch.cat(flat))
     m, p, s = (torch.stack(gradients) for gradients in found.values())
+    return adam_figures(m, p, s, every)
+
+
+def adam_figures(m: Tensor, p: Tensor, s: Tensor, every: Mapping[str, int]) -> Losses:
+    """The VGG-19 terms' share of a gradient, and what laziness makes of Adam's steps.
+
+    With n the periods, the mean over the steps of the gradient's square is E[(m + p + s)²]
+    eagerly, and E[m² + 2m(p + s) + n_p p² + n_s s² + 2 n_p n_s / lcm(n_p, n_s) ps] lazily: the
+    two act together every lcm steps. Adam's steps are as one over its root.
+
+    Args:
+        m: gradients of all other terms, batches x parameters.
+        p: those of the perceptual terms.
+        s: those of the style terms.
+        every: the periods of `perceptual` and `style`.
+
+    Returns:
+        `vgg_share` of the gradient's norm; `lazy_step`, the median over the parameters of a
+        lazy step's length relative to an eager one's.
+    """
     n_p, n_s = every["perceptual"], every["style"]
     together = n_p * n_s / math.lcm(n_p, n_s)
     eager = (m + p + s).square().mean(dim=0)

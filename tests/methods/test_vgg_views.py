@@ -108,15 +108,16 @@ def test_crops_of_slices_are_all_of_one_size() -> None:
     assert view.shares == [1.0]
 
 
-def test_a_reduction_keeps_means_and_does_not_alias() -> None:
-    view = views(scale=0.5).choose((16, 12), 1, step=0)
-    board = (coordinates(16, 12)[:, 1:2] + coordinates(16, 12)[:, 2:3]) % 2 * 2 - 1
-    (seen,) = view(board)
-    assert seen.shape == (1, 1, 8, 6)
-    assert float(seen.abs().max()) < 0.1  # sampled without a filter it would be ±1
+def test_a_reduction_keeps_places_and_does_not_alias() -> None:
     ramp = coordinates(16, 12)[:, 1:2]
-    (seen,) = view(ramp)
+    (seen,) = views(scale=0.5).choose((16, 12), 1, step=0)(ramp)
+    assert seen.shape == (1, 1, 8, 6)
     torch.testing.assert_close(seen[0, 0, 1:-1, 0], torch.arange(1, 7) * 2 + 0.5)
+    torch.manual_seed(0)
+    noise = torch.randn(1, 1, 128, 128)
+    (seen,) = views(scale=0.25).choose((128, 128), 1, step=0)(noise)
+    # A triangle of eight pixels' width in both directions; of two alone it would be a half.
+    assert float(seen.std()) == pytest.approx(1 / 6, rel=0.1)
 
 
 def test_a_reduction_is_made_in_fp32_and_takes_gradients() -> None:
