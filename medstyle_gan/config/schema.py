@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from medstyle_gan.config.durations import seconds_in
 
@@ -360,6 +367,17 @@ class VGGConfig(Section):
     weights: str = Field(
         "imagenet", description="imagenet (downloaded once), a file's path, or random:SEED"
     )
+    crop: PositiveInt | None = Field(
+        None,
+        description="side of a random square that it sees of each image, the same of an image, its "
+        "translation and its reconstruction (pixels; null: all of it)",
+    )
+    scale: float = Field(
+        1.0, gt=0, le=1, description="reduction of what it sees (1: full resolution)"
+    )
+    slices: PositiveInt = Field(
+        3, description="random slices that it sees of each 3-D sample, the planes in turn"
+    )
 
 
 # -------------------------------------------------------------------------------- training
@@ -510,3 +528,15 @@ class Config(Section):
     guards: GuardsConfig = Field(default_factory=GuardsConfig, description="what is watched for")
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="what is written")
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="whole volumes")
+
+    @field_validator("vgg")
+    @classmethod
+    def _crop_within_the_samples(cls, vgg: VGGConfig, info: ValidationInfo) -> VGGConfig:
+        data = info.data.get("data")  # absent where it has mistakes of its own
+        if vgg.crop is not None and data is not None and vgg.crop > min(data.sample_size):
+            size = "x".join(map(str, data.sample_size))
+            raise ValueError(
+                f"vgg.crop {vgg.crop} is larger than data.sample_size {size}; set vgg.crop to "
+                f"{min(data.sample_size)} or less, or null"
+            )
+        return vgg

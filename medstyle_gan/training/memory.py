@@ -17,6 +17,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, wanted_layers
+from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
 from medstyle_gan.networks.precision import Precision
 from medstyle_gan.networks.resnet import ResidualBlock
@@ -153,7 +154,8 @@ def settings_that_save(config: Config) -> list[dict[str, Any]]:
         ways.append(again | smallest)
     for parts in (6, 4, 3, 2):
         size = [max(side * parts // 8 // 32 * 32, 32) for side in config.data.sample_size]
-        if all(new < old for new, old in zip(size, config.data.sample_size, strict=True)):
+        smaller = all(new < old for new, old in zip(size, config.data.sample_size, strict=True))
+        if smaller and min(size) >= (config.vgg.crop or 0):
             ways.append({"data.sample_size": size})
             if again or smallest:
                 ways.append({"data.sample_size": size} | again | smallest)
@@ -198,7 +200,8 @@ def _without_data(config: Config, channels: dict[str, int]) -> CycleGAN:
     if layers:
         style = config.loss.style.model_copy(update={"target": "batch"})
         loss = config.loss.model_copy(update={"style": style})
-        regularizer = VGGRegularizer(VGG19Features("random:0", layers), loss)
+        vgg = VGG19Features("random:0", layers)
+        regularizer = VGGRegularizer(vgg, loss, views=Views(config.vgg))
     method: CycleGAN = METHODS[config.method.name](
         config, channels["scan"], channels["style"], regularizer
     )

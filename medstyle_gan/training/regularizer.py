@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import hashlib
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from medstyle_gan.config import Config
+from medstyle_gan.data.cache import cache_folder
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import UnpairedDataset
 from medstyle_gan.data.words import Domain
@@ -16,12 +20,16 @@ from medstyle_gan.methods.vgg_regularizer import (
     collection_grams,
     wanted_layers,
 )
+from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
 from medstyle_gan.networks.precision import Precision
+from medstyle_gan.training.gram_cache import grams_of
 
 # Enough slices for the mean Gram of a collection to settle; each costs one pass of VGG-19.
 _GRAM_SAMPLES = 48
 _BATCH = 4
+# Settings of the data that change no sample; what the files hold is told by their contents.
+_PLACES = {"scans", "style", "pairs", "cache", "workers", "subject_pattern"}
 
 
 def load_features(config: Config) -> VGG19Features | None:
@@ -31,13 +39,15 @@ def load_features(config: Config) -> VGG19Features | None:
         None when the weights of all terms are 0, so that they cost nothing.
 
     Raises:
-        UserError: its weights cannot be had, or the samples are too small for its layers.
+        UserError: its weights cannot be had, or what it sees of the samples is too small
+            for its layers.
     """
     layers = wanted_layers(config.loss)
     if not layers:
         return None
     vgg = VGG19Features(config.vgg.weights, layers)
-    vgg.refuse_small(config.data.sample_size)
+    views = Views(config.vgg)
+    vgg.refuse_small(views.smallest(config.data.sample_size), views.fields())
     return vgg
 
 
@@ -62,30 +72,67 @@ def make_regularizer(
     """
     if vgg is None:
         return None
-    vgg.to(device)
+    views = Views(config.vgg, config.training.seed)
     if not config.loss.style.weight or config.loss.style.target != "collection":
-        return VGGRegularizer(vgg, config.loss)
-    return VGGRegularizer(vgg, config.loss, _mean_grams(config, vgg, data, device, precision))
+        vgg.to(device)
+        return VGGRegularizer(vgg, config.loss, views=views)
+    # Hashed before they move to a device, from which they would have to be copied back.
+    facts = _facts(config, vgg, data, device, precision)
+    vgg.to(device)
+
+    def make() -> dict[str, Grams]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            batches = _batches(config, data, device)
+            return collection_grams(vgg, batches, config.loss.style.layers, views)
+
+    grams = grams_of(facts, cache_folder(config.data.cache), make)
+    return VGGRegularizer(vgg, config.loss, grams, views)
 
 
-def _mean_grams(
+def _batches(
+    config: Config, data: UnpairedDataModule, device: torch.device
+) -> Iterator[dict[str, Tensor]]:
+    """Domain → images, drawn as the training draws them.
+
+    Of other slices, or without augmentation, the mean Gram would not be one that the real
+    images of a training have.
+    """
+    drawn = _drawn(config, data)
+    for first in range(0, _GRAM_SAMPLES, _BATCH):
+        # They are asked for where the network runs, but are made as the loader makes them.
+        with torch.autocast(device.type, enabled=False):
+            samples = [drawn[index] for index in range(first, first + _BATCH)]
+        yield {d: torch.stack([s[d] for s in samples]).to(device) for d in get_args(Domain)}
+
+
+def _drawn(config: Config, data: UnpairedDataModule) -> UnpairedDataset:
+    return UnpairedDataset(
+        data.scan, data.style, config.data, config.training.seed, length=_GRAM_SAMPLES
+    )
+
+
+def _facts(
     config: Config,
     vgg: VGG19Features,
     data: UnpairedDataModule,
     device: torch.device,
     precision: Precision,
-) -> dict[str, Grams]:
-    """Domain → mean Gram matrices of samples drawn as the training draws them.
+) -> dict[str, Any]:
+    """All that the mean Gram matrices depend on.
 
-    Of other slices, or without augmentation, the mean would not be one that the real images
-    of a training have.
+    The first sample stands for the programs that read, draw and augment: other versions of
+    them make another one.
     """
-    training = config.training
-    drawn = UnpairedDataset(data.scan, data.style, config.data, training.seed, _GRAM_SAMPLES)
-    samples = [drawn[index] for index in range(_GRAM_SAMPLES)]
-    grams = {}
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for domain in get_args(Domain):
-            images = torch.stack([sample[domain] for sample in samples]).to(device)
-            grams[domain] = collection_grams(vgg, images.split(_BATCH), config.loss.style.layers)
-    return grams
+    first = _drawn(config, data)[0]
+    sample = hashlib.sha256(b"".join(first[d].numpy().tobytes() for d in get_args(Domain)))
+    return {
+        "contents": [c.fingerprint()["contents"] for c in (data.scan, data.style)],
+        "data": config.data.model_dump(mode="json", exclude=_PLACES),
+        "seed": config.training.seed,
+        "samples": [_GRAM_SAMPLES, _BATCH, sample.hexdigest()],
+        "weights": vgg.identity(),
+        "layers": config.loss.style.layers,
+        "views": config.vgg.model_dump(mode="json", exclude={"weights"}),
+        "precision": precision,
+        "device": device.type,
+    }

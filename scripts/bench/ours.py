@@ -16,6 +16,7 @@ from bench.textbook import Batch
 from medstyle_gan.config import Config
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, collection_grams, wanted_layers
+from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
 from medstyle_gan.networks.precision import resolve_precision
 from medstyle_gan.training.trainer import make_trainer
@@ -87,10 +88,9 @@ def _regularizer(config: Config, batches: Sequence[Batch]) -> VGGRegularizer | N
     if not layers:
         return None
     vgg = VGG19Features(config.vgg.weights, layers)
+    views = Views(config.vgg, config.training.seed)
     targets = {}
     if config.loss.style.weight and config.loss.style.target == "collection":
-        targets = {
-            domain: collection_grams(vgg, [batches[0][domain]], config.loss.style.layers)
-            for domain in ("scan", "style")
-        }
-    return VGGRegularizer(vgg, config.loss, targets)
+        images = {domain: batches[0][domain] for domain in ("scan", "style")}
+        targets = collection_grams(vgg, [images], config.loss.style.layers, views)
+    return VGGRegularizer(vgg, config.loss, targets, views)

@@ -135,7 +135,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("method.ema_decay=.inf", "method.ema_decay: must be"),
         ("loss.style.layers=relu1_1", "loss.style.layers: must be a list of texts"),
         ("method=3", "method: must be a section with name, generator_learning_rate"),
-        ("vgg=[]", "vgg: must be a section with weights, not []"),
+        ("vgg=[]", "vgg: must be a section with weights, crop, scale, slices, not []"),
         (
             "data.intensity.scan={name: fixed, lower: 2, upper: 1}",
             "lower (2.0) must be below upper",
@@ -213,3 +213,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_keys_that_are_not_text_are_unknown(tmp_path: Path) -> None:
     assert "3: unknown setting" in message(write(tmp_path, "3: x"))
+
+
+@pytest.mark.parametrize("size", ["[64, 48]", "[40, 64]"])
+def test_a_crop_for_the_vgg_is_no_larger_than_the_samples(size: str) -> None:
+    overrides = [f"data.sample_size={size}", "vgg.crop=49"]
+    shown = size.strip("[]").replace(", ", "x")
+    smallest = min(map(int, shown.split("x")))
+    assert (
+        f"vgg: vgg.crop 49 is larger than data.sample_size {shown}; set vgg.crop to {smallest} or "
+        "less, or null" in message(None, *overrides)
+    )
+    assert load_config(None, [overrides[0], f"vgg.crop={smallest}"]).vgg.crop == smallest
+    # Where the sample's size is a mistake itself, that alone is told.
+    assert "vgg.crop" not in message(None, "data.sample_size=[0,1]", "vgg.crop=2")

@@ -10,6 +10,7 @@ import torch
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer
+from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
 from tests.methods.training_steps import SMALL, Batch, fit, images, made, settings
 
@@ -21,6 +22,7 @@ EVERY_LOSS = (
     "loss.style.weight=100",
     "loss.perceptual.weight=1",
     "method.pool_size=3",
+    "vgg.crop=9",
 )
 
 
@@ -32,7 +34,8 @@ def vgg() -> VGG19Features:
 def run(vgg: VGG19Features, batches: list[Batch], *overrides: str) -> tuple[CycleGAN, Any]:
     config = settings(*SMALL, *EVERY_LOSS, *overrides)
     dtype = batches[0]["scan"].dtype
-    method = made(config, VGGRegularizer(vgg.to(dtype), config.loss)).to(dtype)
+    views = Views(config.vgg, config.training.seed)
+    method = made(config, VGGRegularizer(vgg.to(dtype), config.loss, views=views)).to(dtype)
     method.ema = GeneratorEMA(method.generators, config.method.ema_decay)
     return method, fit(method, batches)
 
@@ -77,9 +80,9 @@ def test_parts_never_stand_in_memory_together(
     seen: list[int] = []
     terms = CycleGAN.generator_terms
 
-    def noted(self: CycleGAN, real: Any) -> Any:
+    def noted(self: CycleGAN, real: Any, *place: int) -> Any:
         seen.append(len(real["scan"]))
-        return terms(self, real)
+        return terms(self, real, *place)
 
     monkeypatch.setattr(CycleGAN, "generator_terms", noted)
     method, watch = run(vgg, [images(0, count=6), images(1, count=6)], "training.accumulate=3")

@@ -197,7 +197,7 @@ def test_the_backward_of_fp32_matrix_products_is_not_cast_to_bf16(
     factor = torch.rand(64, 64, requires_grad=True)
     other = torch.rand(64, 64)
 
-    def losses(real: object) -> tuple[dict[str, Term], dict[str, Tensor]]:
+    def losses(real: object, *place: int) -> tuple[dict[str, Term], dict[str, Tensor]]:
         with torch.autocast("cpu", enabled=False):
             return {"product": Term((factor @ other).square().mean(), 1.0)}, {}
 

@@ -23,8 +23,8 @@ def spoil(method: CycleGAN, how: str, at: set[int]) -> None:
     if how == "loss":  # no gradient knows of it
         terms = method.generator_terms
 
-        def infinite(real: Any) -> tuple[dict[str, Term], dict[str, Tensor]]:
-            found, translated = terms(real)
+        def infinite(real: Any, *place: int) -> tuple[dict[str, Term], dict[str, Tensor]]:
+            found, translated = terms(real, *place)
             if method.step in at:
                 found["constant"] = Term(torch.tensor(torch.inf), 1.0)
             return found, translated

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from medstyle_gan.config import load_config
-from medstyle_gan.config.schema import LossConfig
+from medstyle_gan.config.schema import LossConfig, VGGConfig
 from medstyle_gan.losses import gram_matrix
 from medstyle_gan.methods.vgg_regularizer import (
     VGGRegularizer,
     collection_grams,
     wanted_layers,
 )
+from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
 
 
@@ -114,7 +115,7 @@ def test_collection_gram_is_the_mean_over_all_images_whatever_the_batches(
     layers = ["relu1_1", "relu2_1"]
     features = vgg(samples)
     for batches in (samples.split(1), samples.split(3)):
-        grams = collection_grams(vgg, batches, layers)
+        grams = collection_grams(vgg, [{"scan": batch} for batch in batches], layers)["scan"]
         for layer in layers:
             expected = torch.stack([gram_matrix(f[None])[0] for f in features[layer]]).mean(0)
             torch.testing.assert_close(grams[layer], expected)
@@ -154,7 +155,7 @@ def test_passes_of_both_domains_together_give_the_terms_of_single_passes(
         for _ in range(3)
     )
     style_layers = ["relu1_1", "relu2_1"]
-    means = {d: collection_grams(vgg, [real[d]], style_layers) for d in real}
+    means = collection_grams(vgg, [real], style_layers)
     loss = loss_config(f"loss.style.target={target}")
     terms = VGGRegularizer(vgg, loss, means)(0, real, translated, rebuilt)
     for source, other in (("scan", "style"), ("style", "scan")):
@@ -174,9 +175,116 @@ def test_passes_of_both_domains_together_give_the_terms_of_single_passes(
         torch.testing.assert_close(terms[f"style_{source}_to_{other}"].value, expected)
 
 
+@pytest.fixture
+def volumes() -> list[dict[str, Tensor]]:
+    """Real, translated and reconstructed ones of unequal sides."""
+    torch.manual_seed(4)
+    return [{d: torch.rand(2, 1, 12, 16, 20) for d in ("scan", "style")} for _ in range(3)]
+
+
+def test_of_volumes_the_terms_are_means_over_slices(
+    vgg: VGG19Features, volumes: list[dict[str, Tensor]]
+) -> None:
+    """Against the terms of each slice alone, four of each volume in two turns of the planes."""
+    views = Views(VGGConfig(slices=4), seed=1)
+    loss = loss_config("loss.style.target=batch")
+    terms = VGGRegularizer(vgg, loss, views=views)(0, *volumes)
+    view = views.choose((12, 16, 20), 2, 0)
+    seen = [{d: view(x) for d, x in batch.items()} for batch in volumes]
+    alone = VGGRegularizer(vgg, loss)
+    expected: dict[str, list[float]] = {name: [] for name in terms}
+    for size, _ in enumerate(view.shares):
+        for image in range(len(seen[0]["scan"][size])):
+            one = [{d: x[size][image : image + 1] for d, x in batch.items()} for batch in seen]
+            for name, term in alone(0, *one).items():
+                expected[name].append(float(term.value))
+    for name, term in terms.items():
+        assert len(expected[name]) == 8
+        assert float(term.value) == pytest.approx(sum(expected[name]) / 8, rel=1e-5), name
+        assert term.weight == alone(0, *one)[name].weight
+
+
+@pytest.mark.parametrize("settings", [{"crop": 7}, {"scale": 0.5}, {"crop": 9, "scale": 0.6}])
+@pytest.mark.parametrize("kind", ["images", "volumes"])
+def test_an_image_and_what_is_made_of_it_are_seen_at_the_same_place(
+    vgg: VGG19Features, kind: str, settings: dict[str, float], request: pytest.FixtureRequest
+) -> None:
+    real = request.getfixturevalue(kind)[0]
+    back = {"scan": real["style"], "style": real["scan"]}  # translations that change nothing
+    loss = loss_config("loss.style.target=batch")
+    regularizer = VGGRegularizer(vgg, loss, views=Views(VGGConfig.model_validate(settings)))
+    for step in (0, 4):
+        terms = regularizer(step, real, back, real)
+        perceptual = [float(t.value) for n, t in terms.items() if n.startswith("perceptual")]
+        assert perceptual == [0.0] * 4
+        assert float(terms["style_scan_to_style"].value) > 0
+
+
+@pytest.mark.parametrize("kind", ["images", "volumes"])
+def test_terms_do_not_depend_on_how_a_batch_is_cut(
+    vgg: VGG19Features, kind: str, request: pytest.FixtureRequest
+) -> None:
+    batches = request.getfixturevalue(kind)
+    views = Views(VGGConfig(crop=8, slices=2), seed=5)
+    regularizer = VGGRegularizer(vgg, loss_config("loss.style.target=batch"), views=views)
+    whole = regularizer(4, *batches, position=6)
+    halves = [
+        regularizer(4, *({d: x[i : i + 1] for d, x in b.items()} for b in batches), position=6 + i)
+        for i in range(2)
+    ]
+    for name, term in whole.items():
+        mean = sum(float(half[name].value) for half in halves) / 2
+        assert float(term.value) == pytest.approx(mean, rel=1e-5), name
+
+
+def test_collection_grams_are_of_what_the_training_sees(vgg: VGG19Features) -> None:
+    """A collection dark in the middle and textured at the rim: crops see other Grams."""
+    torch.manual_seed(6)
+    samples = torch.rand(6, 1, 16, 16)
+    samples[:, :, 4:12, 4:12] = -1
+    views = Views(VGGConfig(crop=8), seed=2)
+    batches = [{"scan": batch} for batch in samples.split(4)]
+    gram = collection_grams(vgg, batches, ["relu1_1"], views)["scan"]["relu1_1"]
+    whole = collection_grams(vgg, batches, ["relu1_1"])["scan"]["relu1_1"]
+    (seen,) = views.choose((16, 16), 6, 0)(samples)
+    expected = gram_matrix(vgg(seen)["relu1_1"]).mean(dim=0)
+    torch.testing.assert_close(gram, expected)
+    assert not torch.allclose(gram, whole, rtol=0.02)
+
+
+def test_of_volumes_collection_grams_are_means_over_slices(
+    vgg: VGG19Features, volumes: list[dict[str, Tensor]]
+) -> None:
+    views = Views(VGGConfig(slices=4), seed=3)
+    grams = collection_grams(vgg, [volumes[0]], ["relu2_1"], views)
+    view = views.choose((12, 16, 20), 2, 0)
+    for domain, images in volumes[0].items():
+        found = [gram_matrix(vgg(x[None])["relu2_1"])[0] for seen in view(images) for x in seen]
+        assert len(found) == 8
+        torch.testing.assert_close(grams[domain]["relu2_1"], torch.stack(found).mean(dim=0))
+
+
+_TRANSLATED = (4, ("relu1_1", "relu1_2", "relu2_1"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], [(4, ("relu1_2",)), _TRANSLATED, (4, ("relu1_2",))]),
+        (["loss.style.target=batch"], [_TRANSLATED, _TRANSLATED, (4, ("relu1_2",))]),
+        (["loss.perceptual.reconstruction_weight=0"], [(4, ("relu1_2",)), _TRANSLATED]),
+        (
+            ["loss.perceptual.weight=0", "loss.perceptual.reconstruction_weight=0"],
+            [(4, ("relu1_1", "relu2_1"))],
+        ),
+    ],
+)
 def test_no_pass_goes_deeper_or_sees_more_images_than_it_must(
     images: list[dict[str, Tensor]],
+    overrides: list[str],
+    expected: list[tuple[int, tuple[str, ...]]],
 ) -> None:
+    """Each pass of two images of both domains; real ones first, once for all terms or never."""
     passes: list[tuple[int, tuple[str, ...]]] = []
 
     class Noted(VGG19Features):
@@ -186,12 +294,8 @@ def test_no_pass_goes_deeper_or_sees_more_images_than_it_must(
             return found
 
     deep = Noted("random:0", ["relu1_1", "relu1_2", "relu2_1"])
-    loss = loss_config("loss.perceptual.layers=[relu1_2]")
-    grams = {d: collection_grams(deep, [images[0][d]], ["relu1_1", "relu2_1"]) for d in images[0]}
+    loss = loss_config("loss.perceptual.layers=[relu1_2]", *overrides)
+    grams = collection_grams(deep, [images[0]], ["relu1_1", "relu2_1"])
     passes.clear()
     VGGRegularizer(deep, loss, grams)(0, *images)
-    assert passes == [
-        (4, ("relu1_2",)),
-        (4, ("relu1_1", "relu1_2", "relu2_1")),
-        (4, ("relu1_2",)),
-    ]
+    assert passes == expected

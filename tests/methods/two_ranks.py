@@ -43,8 +43,8 @@ def main(out: str) -> None:
     method = made(settings(*NO_VGG, *rates, "training.devices=2", "training.accumulate=2"))
     terms = method.generator_terms
 
-    def infinite(real: Any) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        found, translated = terms(real)
+    def infinite(real: Any, *place: int) -> tuple[dict[str, Term], dict[str, Tensor]]:
+        found, translated = terms(real, *place)
         if method.step == 1 and rank == 1:
             found["constant"] = Term(torch.tensor(torch.inf), 1.0)
         return found, translated

@@ -141,6 +141,23 @@ def test_under_autocast_it_comes_close_in_bfloat16_without_casting_twice() -> No
     assert images.grad.isfinite().all()
 
 
+def test_identity_tells_weights_apart_whatever_they_are_called(
+    vgg: VGG19Features, torchvision_state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    copy = tmp_path / "other_name.pth"
+    torch.save(torchvision_state, copy)
+    assert VGG19Features(str(copy), EVERY_KIND).identity() == vgg.identity()
+    with torch.autocast("cpu", torch.bfloat16):
+        vgg(torch.rand(1, 1, 32, 32))  # makes cast weights, which are not of its identity
+    assert VGG19Features(str(copy), EVERY_KIND).identity() == vgg.identity()
+    torchvision_state = {**torchvision_state}
+    bias = torchvision_state["features.28.bias"].clone()
+    bias[0] += 1e-3
+    torchvision_state["features.28.bias"] = bias
+    torch.save(torchvision_state, copy)
+    assert VGG19Features(str(copy), EVERY_KIND).identity() != vgg.identity()
+
+
 def test_moving_it_takes_the_cast_weights_along() -> None:
     vgg = VGG19Features("random:0", ["relu1_1"])
     images = torch.rand(1, 1, 8, 8)

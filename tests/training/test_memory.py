@@ -52,6 +52,25 @@ def test_estimate_is_what_a_real_step_keeps() -> None:
     assert bytes_of(*NO_VGG) == pytest.approx(expected, rel=0.02)
 
 
+def test_estimate_follows_what_the_vgg_sees() -> None:
+    def vgg(*overrides: str) -> int:
+        return bytes_of(*overrides) - bytes_of(*overrides, *NO_VGG)
+
+    small = vgg("data.sample_size=[32,32]")
+    assert vgg() > 1.2 * small  # its weights are in both
+    for override in ("vgg.crop=32", "vgg.scale=0.5"):
+        assert vgg(override) == pytest.approx(small, rel=0.02)
+
+
+def test_no_smaller_samples_than_the_crop_are_proposed() -> None:
+    def sizes(*overrides: str) -> list[int]:
+        ways = memory.settings_that_save(config("data.sample_size=[128,128]", *overrides))
+        return [way["data.sample_size"][0] for way in ways if "data.sample_size" in way]
+
+    assert min(sizes()) < 64
+    assert min(sizes("vgg.crop=64")) == 64
+
+
 def test_estimate_grows_with_the_batch_and_not_with_what_is_added_up() -> None:
     one, two, three = (bytes_of(f"training.batch_size={n}") for n in (1, 2, 3))
     assert three - two == pytest.approx(two - one, rel=0.01)
