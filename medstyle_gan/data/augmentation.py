@@ -15,8 +15,8 @@ from medstyle_gan.config.schema import DataConfig
 
 
 @contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """MONAI without metadata: a sample needs none, and it would cost most of the time."""
+def plain_tensors() -> Iterator[None]:
+    """Runs MONAI without metadata: a sample needs none, and it would cost most of the time."""
     before = get_track_meta()
     set_track_meta(False)
     try:
@@ -42,7 +42,8 @@ class SampleTransform:
 
     def __init__(self, config: DataConfig) -> None:
         augmentation = config.augmentation
-        self._size = config.sample_size
+        height, width = config.sample_size
+        self._size = (height, width)
         self._random_crop = augmentation.crop == "random"
         shifts = [augmentation.translation * size for size in self._size]
         self._margins = (
@@ -93,7 +94,7 @@ class SampleTransform:
         crop_state = state if self._random_crop else None
         starts = self._starts(image, center, crop_state, keep_inside=fill is None)
         deform = bool(state.random_sample() < self._affine_probability)
-        with _plain_tensors():
+        with plain_tensors():
             sample = self._cut(image, starts, self._margins if deform else (0, 0), fill)
             self._flip.set_random_state(state=state)
             sample = self._flip(sample)
@@ -109,7 +110,7 @@ class SampleTransform:
         self, image: np.ndarray, center: tuple[float, float], fill: float | None
     ) -> torch.Tensor:
         """The sample around the body, unchanged: (C, *sample_size) float32."""
-        with _plain_tensors():
+        with plain_tensors():
             starts = self._starts(image, center, None, keep_inside=fill is None)
             return self._cut(image, starts, (0, 0), fill).contiguous()
 

@@ -125,8 +125,11 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("method.betas=[true, 0.9]", "method.betas: must be a list of 2 numbers, not [true, 0.9]"),
         ("data.sampler.subject_balanced=7", "must be true or false, not 7"),
         ("data.sample_size=[1, 0]", "data.sample_size[1]: must be at least 1, not 0"),
-        ("data.sample_size=128", "data.sample_size: must be a list of 2 whole numbers, not 128"),
-        ("data.sample_size=[1, 2, 3]", "must be a list of 2 whole numbers, not [1, 2, 3]"),
+        ("data.sample_size=128", "data.sample_size: must be a list of whole numbers, not 128"),
+        (
+            "data.sample_size=[1, 2, 3]",
+            "data.sample_size: must be two numbers where data.dims is 2",
+        ),
         ("data.spacing=[1, 1]", "data.spacing: must be a list of 3 numbers or nulls, not [1, 1]"),
         ("data.spacing=[1, 1, -1]", "must be positive (mm)"),
         ("data.validation_fraction=1", "data.validation_fraction: must be below 1, not 1"),

@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_files(
         expected = np.quantile(values, [0, 0.01, 0.25, 0.5, 0.75, 0.99, 1])
         np.testing.assert_allclose(file.facts.quantiles, expected)
         assert file.foreground_share == pytest.approx((values > 100).mean(), abs=0.08)
-        assert file.slice_size == (40, 44)
+        assert file.room == (40, 44)
     table = report.table()
     assert table["files"] == ["4"]
     assert table["subjects"] == ["3"]
