@@ -44,4 +44,5 @@ def body_occupancy(mask: np.ndarray, box: Sequence[tuple[int, int]]) -> np.ndarr
 
 def block_edges(bounds: tuple[int, int], blocks: int) -> np.ndarray:
     """(blocks + 1,) first voxels of the blocks between a first and a last voxel, and the end."""
-    return np.linspace(bounds[0], bounds[1] + 1, blocks + 1).round().astype(int)
+    first, last = bounds
+    return first + np.linspace(0, last + 1 - first, blocks + 1).round().astype(int)

@@ -133,16 +133,12 @@ class CachedVolume:
 
     def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
         """Consecutive values out of the array's file."""
-        file.seek(self._header + 4 * first)
-        values = np.fromfile(file, dtype="<f4", count=count)
-        if values.size != count:
+        # Values end the file; NumPy fills the header before them up to a multiple of 64 bytes.
+        header = self.path.stat().st_size - 4 * int(np.prod(self.shape))
+        if header <= 0 or header % 64:
             raise UserError(f"{self.path}: the cache file is cut short; delete it")
-        return values
-
-    @property
-    def _header(self) -> int:
-        """Bytes before the array's values."""
-        return self.path.stat().st_size - 4 * int(np.prod(self.shape))
+        file.seek(header + 4 * first)
+        return np.fromfile(file, dtype="<f4", count=count)
 
     @property
     def fill(self) -> float:

@@ -36,7 +36,7 @@ def patch_region(bounds: tuple[int, int], size: int) -> tuple[int, int]:
     first, last = bounds
     if last + 1 - first >= size:
         return first, last + 1
-    begin = round((first + last) / 2 - (size - 1) / 2)
+    begin = (first + last + 1 - size) // 2
     return begin, begin + size
 
 
@@ -97,7 +97,7 @@ def start_at(volume: CachedVolume, size: Sequence[int], place: Sequence[float]) 
     starts = []
     for (first, last), length, share in zip(volume.box, size, place, strict=True):
         low, beyond = _starts((first, last), length)
-        start = round(first + share * (last - first) - (length - 1) / 2)
+        start = math.floor(first + share * (last - first) - (length - 1) / 2 + 0.5)
         starts.append(min(max(start, low), beyond - 1))
     return tuple(starts)
 
