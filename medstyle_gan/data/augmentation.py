@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from monai.data import get_track_meta, set_track_meta
-from monai.transforms import BorderPad, CenterSpatialCrop, RandAffine, RandFlip, SpatialCrop
+from monai.transforms import BorderPad, RandAffine, RandFlip, SpatialCrop
 
 from medstyle_gan.config.schema import DataConfig
 
@@ -54,7 +54,6 @@ class SampleTransform:
         self._flip = RandFlip(
             prob=0.0 if config.plane == "sagittal" else augmentation.flip, spatial_axis=0
         )
-        region = [size + 2 * m for size, m in zip(self._size, self._margins, strict=True)]
         self._affine_probability = augmentation.affine
         # Probability 1: whether to deform is drawn here, for MONAI costs the same when it
         # draws "no", and a sample that is not deformed needs no margin.
@@ -64,14 +63,14 @@ class SampleTransform:
                 rotate_range=math.radians(augmentation.rotation),
                 scale_range=augmentation.scaling,
                 translate_range=shifts,
-                spatial_size=region,
+                # Smaller than what it is given: the middle of the deformed slice.
+                spatial_size=self._size,
                 mode="bilinear",
                 padding_mode=padding,
                 cache_grid=True,
             )
             for padding in ("zeros", "reflection")
         )
-        self._trim = CenterSpatialCrop(self._size)
 
     def augmented(
         self,
@@ -104,7 +103,7 @@ class SampleTransform:
             zero = 0.0 if fill is None else fill
             affine = self._picture_affine if fill is None else self._affine
             affine.set_random_state(state=state)
-            return self._trim(affine(sample - zero)).contiguous() + zero
+            return affine(sample - zero).contiguous() + zero
 
     def plain(
         self, image: np.ndarray, center: tuple[float, float], fill: float | None

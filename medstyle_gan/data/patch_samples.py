@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.transforms import BorderPad, CenterSpatialCrop, RandAffine, RandFlip
+from monai.transforms import BorderPad, RandAffine, RandFlip
 
 from medstyle_gan.config.schema import DataConfig
 from medstyle_gan.data.augmentation import plain_tensors
@@ -40,12 +40,12 @@ class PatchSamples:
             rotate_range=[math.radians(augmentation.rotation)] * 3,
             scale_range=[augmentation.scaling] * 3,
             translate_range=shifts,
-            spatial_size=[n + 2 * m for n, m in zip(self._size, self._margins, strict=True)],
+            # Smaller than what it is given: the middle of the deformed patch and margins.
+            spatial_size=self._size,
             mode="bilinear",
             padding_mode="zeros",
             cache_grid=True,
         )
-        self._trim = CenterSpatialCrop(self._size)
 
     def draw(
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
@@ -66,8 +66,7 @@ class PatchSamples:
                 return patch.contiguous()
             # MONAI fills with 0 what lies outside: make that the background.
             self._affine.set_random_state(state=state)
-            deformed = self._affine(patch - volume.fill)
-            return self._trim(deformed).contiguous() + volume.fill
+            return self._affine(patch - volume.fill).contiguous() + volume.fill
 
     def fixed(self, volume: CachedVolume, height: float) -> torch.Tensor:
         """The patch in the body's middle at a relative height, unchanged."""
