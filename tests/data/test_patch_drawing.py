@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chi2_contingency, spearmanr
+from scipy.stats import chi2_contingency, chisquare, spearmanr
 
 from medstyle_gan.config.schema import SamplerConfig
 from medstyle_gan.data.body import body_box, body_occupancy
@@ -182,3 +182,10 @@ def test_without_matching_places_are_independent_and_volumes_always() -> None:
 def test_start_at_is_kept_where_patches_may_lie() -> None:
     volume = _volume(_body((20, 20, 20), before=(2, 2, 2)))
     assert start_at(volume, SIZE, (0.0, 0.5, 1.0)) == (2, 8, 14)
+
+
+def test_where_all_is_body_every_start_is_as_frequent() -> None:
+    volume = _volume(np.ones((19, 8, 8), dtype=bool))  # twelve starts in eight cells
+    config = SamplerConfig(foreground=1.0)
+    starts = [draw_patch(volume, SIZE, config, _rng(i))[0] for i in range(1200)]
+    assert chisquare(np.bincount(starts, minlength=12)).pvalue > 1e-3
