@@ -24,6 +24,11 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+def _listed(values: tuple[float | None, ...]) -> str:
+    """A list as it is given in YAML."""
+    return f"[{', '.join('null' if v is None else f'{v:g}' for v in values)}]"
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes, and values cannot change later."""
 
@@ -125,13 +130,17 @@ class AugmentationConfig(Section):
 
     flip: Probability = Field(0.5, description="probability of a left-right flip")
     affine: Probability = Field(0.5, description="probability of a random affine")
-    rotation: float = Field(8.0, ge=0, le=180, description="largest rotation (degrees)")
+    rotation: float = Field(
+        8.0, ge=0, le=180, description="largest rotation (degrees; dims 3: about each axis)"
+    )
     scaling: float = Field(0.08, ge=0, lt=1, description="largest relative change of size")
     translation: float = Field(
         0.04, ge=0, lt=1, description="largest shift (share of the sample size)"
     )
     crop: Literal["center", "random"] = Field(
-        "center", description="which part of a slice larger than the sample is used"
+        "center",
+        description="which part of a slice larger than the sample is used (dims 2; patches are "
+        "drawn by data.sampler)",
     )
 
 
@@ -140,10 +149,12 @@ class SamplerConfig(Section):
 
     match: Literal["position", "none"] = Field(
         "position",
-        description="draw the style slice from the same relative height of the body, or anywhere",
+        description="draw the style slice from the same relative height of the body (dims 3: the "
+        "patch from the same relative place), or anywhere",
     )
     foreground: Probability = Field(
-        0.8, description="0 draws slices evenly, 1 in proportion to their foreground"
+        0.8,
+        description="0 draws slices (dims 3: patches) evenly, 1 in proportion to their foreground",
     )
     subject_balanced: bool = Field(
         True, description="draw subjects evenly, however many volumes each has"
@@ -157,7 +168,7 @@ class CacheConfig(Section):
         None, description="cache folder (null: ~/.cache/medstyle_gan, or $MEDSTYLE_CACHE)"
     )
     memory_map: bool = Field(
-        True, description="read slices from disk on demand instead of loading volumes"
+        True, description="read slices or patches from disk on demand instead of loading volumes"
     )
 
 
@@ -182,16 +193,21 @@ class DataConfig(Section):
         description="share of each collection's subjects held out for validation "
         "(null: 0.2, or 0 where pairs are given, which validate better)",
     )
-    dims: Literal[2] = Field(2, description="dimensions of a sample: 2 = slices")
+    dims: Literal[2, 3] = Field(
+        2, description="dimensions of a sample: 2 = slices, 3 = patches of volumes"
+    )
     plane: Literal["axial", "coronal", "sagittal"] = Field(
-        "axial", description="plane that slices are taken in"
+        "axial", description="plane that slices are taken in (dims 2)"
     )
     spacing: tuple[float | None, float | None, float | None] = Field(
         (1.0, 1.0, None),
-        description="voxel size along R, A, S (mm); null keeps each volume's own",
+        description="voxel size along R, A, S (mm); null keeps each volume's own (dims 3: three "
+        "sizes, or three nulls)",
     )
-    sample_size: tuple[PositiveInt, PositiveInt] = Field(
-        (256, 256), description="size of a sample (pixels)"
+    sample_size: tuple[PositiveInt, ...] = Field(
+        (256, 256),
+        description="size of a sample: two numbers for slices (pixels), three for patches (voxels "
+        "along R, A, S)",
     )
     intensity: IntensityConfig = Field(
         default_factory=IntensityConfig, description="native units to [-1, 1] and back"
@@ -213,11 +229,51 @@ class DataConfig(Section):
             raise ValueError("subject_pattern needs a group: put the subject's part in (…)")
         return self
 
-    @model_validator(mode="after")
-    def _positive_spacing(self) -> DataConfig:
-        if any(s is not None and s <= 0 for s in self.spacing):
-            raise ValueError(f"spacing {self.spacing} must be positive (mm)")
-        return self
+    @field_validator("plane")
+    @classmethod
+    def _plane_of_slices(cls, plane: str, info: ValidationInfo) -> str:
+        if info.data.get("dims") == 3 and plane != "axial":
+            raise ValueError(f"{plane} is a plane of slices, and data.dims is 3; leave it at axial")
+        return plane
+
+    @field_validator("spacing")
+    @classmethod
+    def _spacing_of_samples(
+        cls, spacing: tuple[float | None, ...], info: ValidationInfo
+    ) -> tuple[float | None, ...]:
+        if any(s is not None and s <= 0 for s in spacing):
+            raise ValueError(f"must be positive (mm), not {_listed(spacing)}")
+        # With one axis at each volume's own size, anatomy would differ in shape between them.
+        if info.data.get("dims") == 3 and 0 < spacing.count(None) < 3:
+            raise ValueError(
+                "must be three voxel sizes where data.dims is 3, such as [1, 1, 1], or three "
+                f"nulls for each volume's own grid, not {_listed(spacing)}"
+            )
+        return spacing
+
+    @field_validator("sample_size")
+    @classmethod
+    def _size_of_samples(cls, size: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        dims = info.data.get("dims")
+        if dims is not None and len(size) != dims:
+            wanted = "two numbers" if dims == 2 else "three numbers (along R, A, S)"
+            raise ValueError(
+                f"must be {wanted} where data.dims is {dims}, such as "
+                f"{_listed((256, 256) if dims == 2 else (64, 64, 64))}, not {_listed(size)}"
+            )
+        return size
+
+    @field_validator("augmentation")
+    @classmethod
+    def _crop_of_slices(
+        cls, augmentation: AugmentationConfig, info: ValidationInfo
+    ) -> AugmentationConfig:
+        if info.data.get("dims") == 3 and augmentation.crop != "center":
+            raise ValueError(
+                "crop is of slices, and data.dims is 3, where data.sampler draws patches from all "
+                "of the body already; leave it at center"
+            )
+        return augmentation
 
 
 # ------------------------------------------------------------------- method and networks
@@ -498,7 +554,9 @@ class LoggingConfig(Section):
 class InferenceConfig(Section):
     """How whole volumes are translated."""
 
-    batch_size: PositiveInt = Field(8, description="slices at once")
+    batch_size: PositiveInt = Field(
+        8, description="slices at once (windows of a 3-D model go one by one)"
+    )
     ema: bool = Field(True, description="use the generators' moving average")
     dtype: Literal["auto", "float32", "int16", "uint8"] = Field(
         "auto",

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from monai.data import get_track_meta, set_track_meta
-from monai.transforms import BorderPad, CenterSpatialCrop, RandAffine, RandFlip, SpatialCrop
+from monai.transforms import BorderPad, RandAffine, RandFlip, SpatialCrop
 
 from medstyle_gan.config.schema import DataConfig
 
 
 @contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """MONAI without metadata: a sample needs none, and it would cost most of the time."""
+def plain_tensors() -> Iterator[None]:
+    """Runs MONAI without metadata: a sample needs none, and it would cost most of the time."""
     before = get_track_meta()
     set_track_meta(False)
     try:
@@ -42,7 +42,8 @@ class SampleTransform:
 
     def __init__(self, config: DataConfig) -> None:
         augmentation = config.augmentation
-        self._size = config.sample_size
+        height, width = config.sample_size
+        self._size = (height, width)
         self._random_crop = augmentation.crop == "random"
         shifts = [augmentation.translation * size for size in self._size]
         self._margins = (
@@ -53,7 +54,6 @@ class SampleTransform:
         self._flip = RandFlip(
             prob=0.0 if config.plane == "sagittal" else augmentation.flip, spatial_axis=0
         )
-        region = [size + 2 * m for size, m in zip(self._size, self._margins, strict=True)]
         self._affine_probability = augmentation.affine
         # Probability 1: whether to deform is drawn here, for MONAI costs the same when it
         # draws "no", and a sample that is not deformed needs no margin.
@@ -63,14 +63,14 @@ class SampleTransform:
                 rotate_range=math.radians(augmentation.rotation),
                 scale_range=augmentation.scaling,
                 translate_range=shifts,
-                spatial_size=region,
+                # Smaller than what it is given: the middle of the deformed slice.
+                spatial_size=self._size,
                 mode="bilinear",
                 padding_mode=padding,
                 cache_grid=True,
             )
             for padding in ("zeros", "reflection")
         )
-        self._trim = CenterSpatialCrop(self._size)
 
     def augmented(
         self,
@@ -93,7 +93,7 @@ class SampleTransform:
         crop_state = state if self._random_crop else None
         starts = self._starts(image, center, crop_state, keep_inside=fill is None)
         deform = bool(state.random_sample() < self._affine_probability)
-        with _plain_tensors():
+        with plain_tensors():
             sample = self._cut(image, starts, self._margins if deform else (0, 0), fill)
             self._flip.set_random_state(state=state)
             sample = self._flip(sample)
@@ -103,13 +103,13 @@ class SampleTransform:
             zero = 0.0 if fill is None else fill
             affine = self._picture_affine if fill is None else self._affine
             affine.set_random_state(state=state)
-            return self._trim(affine(sample - zero)).contiguous() + zero
+            return affine(sample - zero).contiguous() + zero
 
     def plain(
         self, image: np.ndarray, center: tuple[float, float], fill: float | None
     ) -> torch.Tensor:
         """The sample around the body, unchanged: (C, *sample_size) float32."""
-        with _plain_tensors():
+        with plain_tensors():
             starts = self._starts(image, center, None, keep_inside=fill is None)
             return self._cut(image, starts, (0, 0), fill).contiguous()
 

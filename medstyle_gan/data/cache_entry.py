@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 
 from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.data.body import body_box, body_occupancy
 from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_volume import CachedVolume, VolumeFacts
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_picture, prepare_volume, to_slices
 from medstyle_gan.data.words import Domain
+from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import is_picture, read_picture, read_volume
 
 # Part of every key: raise it when preprocessing or the layout of the files changes.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 QUANTILES = (0.0, 1.0, 25.0, 50.0, 75.0, 99.0, 100.0)
+NO_PATCHES = (
+    "a picture has no third axis for 3-D patches; set data.dims=2, or give a collection of volumes"
+)
 # A slice belongs to the body when it has this share of the fullest slice's foreground.
 _BODY_SHARE = 0.05
 
@@ -62,6 +67,8 @@ def open_entry(
         foreground_share=np.array(entry["foreground_share"], dtype=np.float32),
         body=tuple(entry["body"]),
         center=tuple(entry["center"]),
+        box=tuple((first, last) for first, last in entry["box"]),
+        occupancy=np.array(entry["occupancy"], dtype=np.float32),
         scale=FittedScale.from_dict(entry["scale"]),
         spacing=tuple(entry["spacing"]),
         integer=entry["integer"],
@@ -124,11 +131,15 @@ def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -
     mask = to_slices(prepared.foreground[None], plane)[:, 0]
     share = mask.mean(axis=(1, 2))
     inside = np.flatnonzero(share >= _BODY_SHARE * share.max())
+    box = body_box(prepared.foreground)
+    occupancy = body_occupancy(prepared.foreground, box)
     return {
         "shape": list(slices.shape),
         "foreground_share": [float(f"{s:.5g}") for s in share],
         "body": [int(inside[0]), int(inside[-1])],
         "center": _center(mask),
+        "box": box,
+        "occupancy": [[[float(f"{s:.3g}") for s in row] for row in part] for part in occupancy],
         "scale": prepared.scale.as_dict(),
         "spacing": list(prepared.spacing),
         "integer": prepared.integer,
@@ -154,7 +165,13 @@ def prepare_volume_file(
 
 
 def prepare_picture_file(path: Path, config: DataConfig) -> tuple[Prepared, VolumeFacts]:
-    """Read and prepare a picture, and say what its file is like."""
+    """Read and prepare a picture, and say what its file is like.
+
+    Raises:
+        UserError: it is unusable, or samples are 3-D.
+    """
+    if config.dims == 3:
+        raise UserError(f"{path}: {NO_PATCHES}")
     picture = read_picture(path)
     facts = VolumeFacts(
         shape=tuple(int(n) for n in picture.array.shape),

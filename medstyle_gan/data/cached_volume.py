@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class VolumeFacts:
 
 @dataclass(frozen=True, eq=False)
 class CachedVolume:
-    """A preprocessed volume whose slices are read when they are asked for.
+    """A preprocessed volume whose slices or patches are read when they are asked for.
 
     Attributes:
         item: the file it was made from, and its subject.
@@ -48,6 +48,8 @@ class CachedVolume:
         foreground_share: (N,) float32, share of each slice's pixels inside the body.
         body: first and last slice of the body.
         center: in-plane middle (pixels) of the body, what a sample is centred on.
+        box: first and last voxel of the body along R, A, S.
+        occupancy: (a, b, c) float32, share of body in each part of its box, see `body_occupancy`.
         scale: its own map between native units and [-1, 1].
         spacing: working voxel size along R, A, S (mm).
         integer: whether native values are integers.
@@ -64,6 +66,8 @@ class CachedVolume:
     foreground_share: np.ndarray
     body: tuple[int, int]
     center: tuple[float, float]
+    box: tuple[tuple[int, int], ...]
+    occupancy: np.ndarray
     scale: FittedScale
     spacing: tuple[float, float, float]
     integer: bool
@@ -90,14 +94,51 @@ class CachedVolume:
         """
         size = int(np.prod(self.shape[1:]))
         if self.memory_map:
-            start = self.path.stat().st_size - 4 * size * (self.shape[0] - index)
-            image = np.fromfile(self.path, dtype="<f4", count=size, offset=start)
-            if image.size != size:
-                raise UserError(f"{self.path}: the cache file is cut short; delete it")
-            image = image.reshape(self.shape[1:])
+            with self.path.open("rb") as file:
+                image = self._values(file, index * size, size).reshape(self.shape[1:])
         else:
             image = self._load()[index].copy()
         return image if len(image) == self.channels else image.repeat(self.channels, axis=0)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Voxels along R, A, S, of a volume stored as axial slices."""
+        depth, _, width, height = self.shape
+        return width, height, depth
+
+    def read_box(self, begin: Sequence[int], end: Sequence[int]) -> np.ndarray:
+        """Part of a volume stored as axial slices, in memory of its own.
+
+        Plain reads again, one a slice, of the rows that are in the box.
+
+        Args:
+            begin: first voxel along R, A, S, inside the volume.
+            end: the voxel after the last, inside the volume or at its end.
+
+        Returns:
+            (C, x, y, z) float32, axes R, A, S.
+        """
+        (x, y, z), (x_end, y_end, z_end) = begin, end
+        if not self.memory_map:
+            part = self._load()[z:z_end, :, x:x_end, y:y_end]
+        else:
+            _, channels, width, height = self.shape
+            part = np.empty((z_end - z, channels, x_end - x, y_end - y), dtype=np.float32)
+            with self.path.open("rb") as file:
+                for index, channel in np.ndindex(len(part), channels):
+                    row = ((z + index) * channels + channel) * width + x
+                    rows = self._values(file, row * height, (x_end - x) * height)
+                    part[index, channel] = rows.reshape(-1, height)[:, y:y_end]
+        return np.moveaxis(part, 0, -1).copy()
+
+    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+        """Consecutive values out of the array's file."""
+        # Values end the file; NumPy fills the header before them up to a multiple of 64 bytes.
+        header = self.path.stat().st_size - 4 * int(np.prod(self.shape))
+        if header <= 0 or header % 64:
+            raise UserError(f"{self.path}: the cache file is cut short; delete it")
+        file.seek(header + 4 * first)
+        return np.fromfile(file, dtype="<f4", count=count)
 
     @property
     def fill(self) -> float:

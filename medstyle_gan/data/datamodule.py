@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
+from medstyle_gan.data.cache_entry import NO_PATCHES
 from medstyle_gan.data.collection import Collection, check_distinct, find_collection
 from medstyle_gan.data.held_out import without_pairs
 from medstyle_gan.data.sample_size import sample_size_fault
@@ -18,6 +19,7 @@ from medstyle_gan.data.sampling import GlobalIndexSampler, UnpairedDataset
 from medstyle_gan.data.splitting import Split, split_by_subject
 from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes import is_picture
 
 # Share of the subjects held out where nothing is said and no pairs are given.
 _HELD_OUT = 0.2
@@ -58,7 +60,8 @@ class UnpairedDataModule(lightning.LightningDataModule):
         """The files of the four parts; found and checked at first use.
 
         Raises:
-            UserError: a collection is missing, empty, or the same as the other.
+            UserError: a collection is missing, empty, the same as the other, or pictures where
+            samples are 3-D.
         """
         if self._split is None:
             data = self._config.data
@@ -79,7 +82,14 @@ class UnpairedDataModule(lightning.LightningDataModule):
                 f"no {domain} collection is given; set data.{option} (or --{option}) to a "
                 "folder, a glob or a list of files"
             )
-        return without_pairs(find_collection(spec, data.subject_pattern), data)
+        collection = without_pairs(find_collection(spec, data.subject_pattern), data)
+        pictures = [item.path.name for item in collection if is_picture(item.path)]
+        if data.dims == 3 and pictures:  # before volumes are prepared for nothing
+            raise UserError(
+                f"the {domain} collection has pictures ({pictures[0]}), and data.dims is 3: "
+                f"{NO_PATCHES}"
+            )
+        return collection
 
     def prepare_data(self) -> None:
         """Build the cache (one process a machine does this).
@@ -99,7 +109,8 @@ class UnpairedDataModule(lightning.LightningDataModule):
             return
         scan, style = self._prepare()
         for collection in (scan, style):
-            sizes = [volume.shape[2:] for volume in collection]
+            in_3d = self._config.data.dims == 3
+            sizes = [volume.grid if in_3d else volume.shape[2:] for volume in collection]
             fault = sample_size_fault(sizes, self._config.data.sample_size, collection.domain)
             if fault:
                 raise UserError(fault)

@@ -46,7 +46,7 @@ def _about_one(report: CollectionReport, config: DataConfig) -> list[str]:
             f"in a CSV list for data.{option}"
         )
     fault = sample_size_fault(
-        [file.slice_size for file in report.files], config.sample_size, report.domain
+        [file.room for file in report.files], config.sample_size, report.domain
     )
     if fault:
         doubts.append(f"{fault} (training stops there)")
@@ -69,14 +69,15 @@ def _about_spacing(
         return []
     if not scan.files or not style.files:
         return []
-    kept = [axis for axis in _PLANE_AXES[config.plane] if config.spacing[axis] is None]
+    axes = (0, 1, 2) if config.dims == 3 else _PLANE_AXES[config.plane]
+    kept = [axis for axis in axes if config.spacing[axis] is None]
     sizes = [
         [math.prod(f.facts.spacing) ** (1 / 3) for f in report.files] for report in (scan, style)
     ]
     if kept and (max(sizes[0]) < min(sizes[1]) / 1.1 or max(sizes[1]) < min(sizes[0]) / 1.1):
         return [
             "voxels of the two collections differ in size and data.spacing keeps each volume's "
-            "own in the plane of the slices: anatomy will differ in size too; set data.spacing"
+            "own in samples: anatomy will differ in size too; set data.spacing"
         ]
     return []
 

@@ -36,14 +36,15 @@ class FileReport:
         path: the file.
         subject: whose it is.
         facts: shape, spacing, orientation, type and native quantiles.
-        slice_size: (H, W) of its slices at the working spacing (pixels).
+        room: (H, W) of its slices at the working spacing (pixels), or its (X, Y, Z) where
+            samples are 3-D.
         foreground_share: share of its voxels in the body.
     """
 
     path: Path
     subject: str
     facts: VolumeFacts
-    slice_size: tuple[int, int]
+    room: tuple[int, ...]
     foreground_share: float
 
 
@@ -104,7 +105,7 @@ class CollectionReport:
             "spacing (mm)": _counted("x".join(f"{s:.3g}" for s in f.spacing) for f in facts),
             "orientation": _counted(f.orientation for f in facts),
             "type": _counted(f.dtype for f in facts),
-            "slice (pixels)": _counted("x".join(map(str, f.slice_size)) for f in self.files),
+            "room for samples": _counted("x".join(map(str, f.room)) for f in self.files),
             **{
                 f"intensity {q:g} %": [f"{value:.5g}"]
                 for q, value in zip(QUANTILES, quantiles, strict=False)
@@ -123,7 +124,7 @@ class CollectionReport:
                     "path": str(file.path),
                     "subject": file.subject,
                     **asdict(file.facts),
-                    "slice_size": list(file.slice_size),
+                    "room": list(file.room),
                     "foreground_share": round(file.foreground_share, 4),
                 }
                 for file in self.files
@@ -163,9 +164,9 @@ def inspect_collection(
         else:
             slices = to_slices(prepared.array, plane)
             masks = to_slices(prepared.foreground[None], plane)[:, 0]
-            height, width = slices.shape[2:]
+            room = prepared.grid.shape if config.dims == 3 else slices.shape[2:]
             share = float(masks.mean())
-            files.append(FileReport(item.path, item.subject, facts, (height, width), share))
+            files.append(FileReport(item.path, item.subject, facts, room, share))
             sampled.append(_sample(prepared, _SAMPLED_VOXELS // min(len(collection), 20)))
             if item.subject in shown and item.subject not in thumbnails:
                 thumbnails[item.subject] = _thumbnails(

@@ -11,28 +11,37 @@ LARGEST_PADDING = 1.25
 
 
 def sample_size_fault(
-    slice_sizes: Sequence[tuple[int, int]], sample_size: tuple[int, int], domain: Domain
+    sizes: Sequence[tuple[int, ...]], sample_size: tuple[int, ...], domain: Domain
 ) -> str | None:
     """What is wrong with a sample size, or None.
 
-    A sample may be larger than a slice, which is then padded. It is too large when, in every
-    volume, both axes would have to be padded by more than a quarter.
+    A sample may be larger than a slice or a volume, which is then padded. It is too large when,
+    in every volume, more than one axis would have to be padded by more than a quarter.
 
     Args:
-        slice_sizes: (H, W) of each volume's slices at the working spacing (pixels).
-        sample_size: the asked (H, W).
+        sizes: (H, W) of each volume's slices at the working spacing (pixels), or its (X, Y, Z)
+            where samples are 3-D.
+        sample_size: the asked size.
         domain: whose volumes they are.
     """
-    if not slice_sizes or any(
-        size <= LARGEST_PADDING * length
-        for lengths in slice_sizes
-        for size, length in zip(sample_size, lengths, strict=True)
-    ):
+    if not sizes or any(_padded_axes(lengths, sample_size) <= 1 for lengths in sizes):
         return None
-    largest = [max(lengths[axis] for lengths in slice_sizes) for axis in (0, 1)]
+    largest = [max(lengths) for lengths in zip(*sizes, strict=True)]
     fits = [max(8, length // 8 * 8) for length in largest]
+    slices = len(sample_size) == 2
     return (
-        f"data.sample_size {sample_size[0]}x{sample_size[1]} is larger than every volume of the "
-        f"{domain} collection, whose largest slice at data.spacing is {largest[0]}x{largest[1]} "
-        f"pixels; set data.sample_size=[{fits[0]},{fits[1]}] or a smaller data.spacing"
+        f"data.sample_size {_by(sample_size)} is larger than every volume of the {domain} "
+        f"collection, whose largest {'slice ' if slices else ''}at data.spacing is {_by(largest)} "
+        f"{'pixels' if slices else 'voxels'}; set data.sample_size=[{','.join(map(str, fits))}] "
+        "or a smaller data.spacing"
     )
+
+
+def _padded_axes(lengths: Sequence[int], sample_size: Sequence[int]) -> int:
+    return sum(
+        size > LARGEST_PADDING * length for size, length in zip(sample_size, lengths, strict=True)
+    )
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))

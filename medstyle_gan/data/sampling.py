@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from medstyle_gan.config.schema import DataConfig
-from medstyle_gan.data.augmentation import SampleTransform
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.drawing import draw_pair, keyed_bits
+from medstyle_gan.data.drawing import keyed_bits
+from medstyle_gan.data.patch_samples import PatchSamples
+from medstyle_gan.data.slice_samples import SliceSamples
 
 # Panels show the middle of the body, where there is most to see.
 _PANEL_HEIGHTS = (0.35, 0.75)
+
+
+class Samples(Protocol):
+    """Draws and makes the samples of one kind; a place is whatever it knows them by."""
+
+    def draw(
+        self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
+    ) -> tuple[tuple[CachedVolume, Any], tuple[CachedVolume, Any]]:
+        """A scan and a style volume, drawn independently, with a place in each."""
+        ...
+
+    def augmented(
+        self, volume: CachedVolume, place: Any, state: np.random.RandomState
+    ) -> torch.Tensor:
+        """The sample at a place, randomly changed: (C, *sample_size) float32."""
+        ...
+
+    def fixed(self, volume: CachedVolume, height: float) -> torch.Tensor:
+        """A sample at a relative height of the body, never changed."""
+        ...
+
+
+def make_samples(config: DataConfig) -> Samples:
+    """What makes the samples of a config: slices or patches, by its `dims`."""
+    return PatchSamples(config) if config.dims == 3 else SliceSamples(config)
 
 
 class UnpairedDataset(Dataset[dict[str, Any]]):
@@ -24,7 +50,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
     Args:
         scan: the scans.
         style: the style collection; drawn independently of the scans.
-        config: sampler, augmentation, sample size and plane.
+        config: dims, sampler, augmentation, sample size and plane.
         seed: of every random choice.
         length: number of samples.
     """
@@ -39,8 +65,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
     ) -> None:
         self._scan = scan
         self._style = style
-        self._config = config.sampler
-        self._transform = SampleTransform(config)
+        self._samples = make_samples(config)
         self._seed = seed
         self._length = length
 
@@ -50,19 +75,13 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`scan` and `style`, each (C, *sample_size) float32, and `index`."""
         bits = keyed_bits(self._seed, index)
-        scan, style = draw_pair(self._scan, self._style, self._config, np.random.Generator(bits))
+        scan, style = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
         state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
         return {
-            "scan": self._augmented(*scan, state),
-            "style": self._augmented(*style, state),
+            "scan": self._samples.augmented(*scan, state),
+            "style": self._samples.augmented(*style, state),
             "index": index,
         }
-
-    def _augmented(
-        self, volume: CachedVolume, index: int, state: np.random.RandomState
-    ) -> torch.Tensor:
-        fill = None if volume.is_picture else volume.fill
-        return self._transform.augmented(volume.read(index), volume.center, fill, state)
 
 
 class GlobalIndexSampler(Sampler[int]):
@@ -107,7 +126,7 @@ class GlobalIndexSampler(Sampler[int]):
 def fixed_samples(
     collection: CachedCollection, config: DataConfig, count: int, seed: int
 ) -> torch.Tensor:
-    """Samples to look at again and again: different subjects first, spread central slices.
+    """Samples to look at again and again: different subjects first, central, spread in height.
 
     The heights depend on `count` alone, so that a scan and a style panel of the same count
     show the same levels of the body.
@@ -115,7 +134,7 @@ def fixed_samples(
     Returns:
         (count, C, *sample_size) float32, not augmented.
     """
-    transform = SampleTransform(config)
+    maker = make_samples(config)
     order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(collection.by_subject))
     heights = np.linspace(*_PANEL_HEIGHTS, count) if count > 1 else [np.mean(_PANEL_HEIGHTS)]
     samples = []
@@ -123,7 +142,5 @@ def fixed_samples(
         turn, place = divmod(number, len(order))
         _, positions = collection.by_subject[order[place]]
         volume = collection[positions[turn % len(positions)]]
-        index = min(max(round(volume.position_of(float(height))), 0), len(volume) - 1)
-        fill = None if volume.is_picture else volume.fill
-        samples.append(transform.plain(volume.read(index), volume.center, fill))
+        samples.append(maker.fixed(volume, float(height)))
     return torch.stack(samples)

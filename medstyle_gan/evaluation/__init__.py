@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medstyle_gan.evaluation.comparison import GRIDS, Comparison, GridName, compare_pairs
-from medstyle_gan.evaluation.distribution import sliced_wasserstein_distance
+from medstyle_gan.evaluation.distribution import sliced_wasserstein_distance, smallest_side
 from medstyle_gan.evaluation.fidelity import fidelity, rank_correlation, ssim_map
 from medstyle_gan.evaluation.montage import write_montage
 from medstyle_gan.evaluation.pairs import Pair, find_pairs
@@ -41,6 +41,7 @@ __all__ = [
     "score_comparison",
     "score_rows",
     "sliced_wasserstein_distance",
+    "smallest_side",
     "ssim_map",
     "unit_scores",
     "write_montage",

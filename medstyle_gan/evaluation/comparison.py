@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medstyle_gan.config import Config
 from medstyle_gan.config.schema import DataConfig
-from medstyle_gan.data.preprocessing import Prepared, from_slices, prepare_volume, to_slices
+from medstyle_gan.data.preprocessing import Prepared, prepare_volume
 from medstyle_gan.data.resampling import ras_grid, resample, working_grid
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation.pairs import Pair, empty_mask, refuse_colour
@@ -33,8 +33,8 @@ class Comparison:
 
     Attributes:
         subject: The pair's name.
-        grid: `network` is the working spacing, whole slices as the network sees them; `native`
-            the scan's own voxels, as a user gets them.
+        grid: `network` is the working spacing, slices or windows as the network sees them;
+            `native` the scan's own voxels, as a user gets them.
         scan: By its own intensity scale.
         truth: The true style volume, by its own intensity scale.
         mask: bool, voxels that count.
@@ -87,7 +87,7 @@ def compare_pairs(
             if not inside.any():
                 raise UserError(empty_mask(pair.mask))
             unit = prepared.array[0]
-            translate = _translate_slices if grid == "network" else _translate_volume
+            translate = _translate_prepared if grid == "network" else _translate_volume
             candidates = {TRANSLATION: translate(translator, scan, prepared)}
             for name, reference in (references or {}).items():
                 candidates[name] = reference(unit, prepared.foreground)
@@ -116,14 +116,10 @@ def _prepare_mask(mask: Volume, data: DataConfig) -> Mask:
     return np.asarray(moved[0] >= 0.5)
 
 
-def _translate_slices(translator: Translator, scan: Volume, prepared: Prepared) -> Array:
+def _translate_prepared(translator: Translator, scan: Volume, prepared: Prepared) -> Array:
     """Returns the network's own output, with the translator's background."""
-    plane = translator.config.data.plane
-    fill = float(prepared.scale.to_unit(np.array([prepared.background]))[0])
-    slices = translator.translate_slices(to_slices(prepared.array, plane), "scan_to_style", fill)
-    background = translator.scales["style"].to_unit(np.array([translator.background["style"]]))
-    unit = from_slices(slices, plane)[0]
-    return np.where(prepared.foreground, unit, background).astype(np.float32)
+    unit: Array = translator.translate_unit(prepared, "scan_to_style")[0]
+    return unit
 
 
 def _translate_volume(translator: Translator, scan: Volume, prepared: Prepared) -> Array:

@@ -22,11 +22,12 @@ def sliced_wasserstein_distance(
     "Wasserstein barycenter and its application to texture mixing"; patches as in Karras et al.
     2018, "Progressive growing of GANs", but with intensities kept, as contrast matters here).
     It needs no downloaded network. The same arguments give the same figure; figures for
-    different images compare only with the same seed.
+    different images compare only with the same seed. Of 3-D images it is the mean over the
+    planes that hold patches, of all slices in each.
 
     Args:
-        translations: (N, C, H, W) in [-1, 1].
-        style: (M, C, H, W) in [-1, 1], real images.
+        translations: (N, C, H, W) or (N, C, X, Y, Z) in [-1, 1].
+        style: as many dimensions, N of its own; in [-1, 1], real images.
         scales: Sizes to look at, each half of the one before.
         seed: Of the patches and directions.
 
@@ -42,7 +43,13 @@ def sliced_wasserstein_distance(
         raise ValueError(
             f"translations have {translations.shape[1]} channels, style {style.shape[1]}"
         )
-    if min(*translations.shape[2:], *style.shape[2:]) < _PATCH * 2 ** (scales - 1):
+    if translations.ndim == 5:
+        pairs = zip(_slices(translations), _slices(style), strict=True)
+        planes = [(ours, real) for ours, real in pairs if _large_enough(ours, real, scales)]
+        if planes:
+            each = [sliced_wasserstein_distance(*plane, scales, seed) for plane in planes]
+            return sum(each) / len(each)
+    if translations.ndim == 5 or not _large_enough(translations, style, scales):
         raise ValueError(f"images are too small for {scales} scales of {_PATCH}-pixel patches")
     rng = torch.Generator().manual_seed(seed)
     distances = []
@@ -59,6 +66,20 @@ def sliced_wasserstein_distance(
         directions = _directions(patches.shape[1], rng)
         distances.append(_distance(patches @ directions, style_patches @ directions))
     return float(torch.stack(distances).mean())
+
+
+def smallest_side(scales: int = 2) -> int:
+    """The least height and width (pixels) of images that `sliced_wasserstein_distance` takes."""
+    return _PATCH * 2 ** (scales - 1)
+
+
+def _large_enough(translations: Tensor, style: Tensor, scales: int) -> bool:
+    return min(*translations.shape[2:], *style.shape[2:]) >= smallest_side(scales)
+
+
+def _slices(images: Tensor) -> list[Tensor]:
+    """Returns (N, C, X, Y, Z) as its axial, coronal and sagittal slices, each (n, C, h, w)."""
+    return [images.movedim(axis, 1).flatten(0, 1) for axis in (4, 3, 2)]
 
 
 def _body_patches(images: Tensor, rng: torch.Generator) -> Tensor:

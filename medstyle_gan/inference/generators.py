@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import nn
@@ -61,7 +64,7 @@ def generate(
     slices: np.ndarray,
     *,
     in_channels: int,
-    sample_size: tuple[int, int],
+    sample_size: Sequence[int],
     fill: float,
     device: torch.device,
     precision: Precision,
@@ -85,18 +88,38 @@ def generate(
     """
     divisor = int(generator.divisor)  # type: ignore[arg-type]  # typed as any submodule
     padded, (rows, columns) = pad_slices(slices, sample_size, divisor, fill)
-    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-    # On a GPU: the same result each time, and fp32 that is not silently TF32.
-    repeatable = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with torch.inference_mode(), bf16, repeatable:
+    with arithmetic(device, precision):
         batch = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
         output = generator(adapt_channels(batch, in_channels))
         translated: np.ndarray = output[..., rows, columns].float().cpu().numpy()
+    refuse_diverged(translated)
+    return translated
+
+
+@contextmanager
+def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """How generators compute in translation: without gradients, in a precision.
+
+    On a GPU with the same result each time, and in fp32 that is not silently TF32.
+    """
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield
+
+
+def refuse_diverged(translated: np.ndarray) -> None:
+    """Refuse what no trained generator gives.
+
+    Raises:
+        UserError: NaN or infinity are in it.
+    """
     if not np.isfinite(translated).all():
         raise UserError(
             "the generator gives NaN or infinity: its training diverged; use another model or "
             "train again"
         )
-    return translated

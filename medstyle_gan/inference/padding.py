@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
 def pad_slices(
-    slices: np.ndarray, sample_size: tuple[int, int], divisor: int, fill: float
+    slices: np.ndarray, sample_size: Sequence[int], divisor: int, fill: float
 ) -> tuple[np.ndarray, tuple[slice, slice]]:
     """Pad slices as training pads them, then to the generator's divisor.
 

@@ -1,4 +1,4 @@
-"""Volume in, volume out: prepared as in training, translated slice by slice, put back.
+"""Volume in, volume out: prepared as in training, translated slice by slice or in 3-D, put back.
 
 Example:
     translator = Translator.load("runs/t1_to_t2")
@@ -24,6 +24,7 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import (
     Prepared,
     display_image,
+    from_slices,
     prepare_picture,
     prepare_volume,
     restore_array,
@@ -36,6 +37,7 @@ from medstyle_gan.inference.generators import generate, resolve_device, restore_
 from medstyle_gan.inference.images import as_volume
 from medstyle_gan.inference.quantization import output_dtype, quantize
 from medstyle_gan.inference.translation import Translation, count_clipped
+from medstyle_gan.inference.windows import translate_body
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.volumes import Picture, Volume, read_picture
 
@@ -48,10 +50,11 @@ OnProgress = Callable[[float], None]
 class Translator:
     """Translates whole volumes between the scan and the style domain.
 
-    Each slice is translated whole, so there are no seams. Where the foreground mask of the
-    input finds no body, the translation takes the target collection's background value;
-    the edge is as sharp as the working grid and, where the volume had to be resampled to
-    the training's spacing, softened by linear interpolation over one working voxel.
+    A 2-D model translates each slice whole, so that there are no seams; a 3-D model goes over
+    the body in overlapping windows of its samples' size, see `translate_windows`. Where the
+    foreground mask of the input finds no body, the translation takes the target collection's
+    background value; the edge is as sharp as the working grid and, where the volume had to be
+    resampled to the training's spacing, softened by linear interpolation over one working voxel.
 
     Args:
         config: settings of the training; of these `data` and `inference` are used.
@@ -183,7 +186,7 @@ class Translator:
         Args:
             image: a volume, its file, or a nibabel image.
             direction: which generator.
-            on_progress: called with the share of the slices done, in [0, 1].
+            on_progress: called with the share of the slices or windows done, in [0, 1].
 
         Returns:
             the translation on the input's own grid, in native units of the collection
@@ -267,6 +270,31 @@ class Translator:
             clipped=count_clipped(picture.array, prepared.scale, beyond),
         )
 
+    def translate_unit(self, prepared: Prepared, direction: Direction) -> np.ndarray:
+        """What the network itself gives for a prepared volume, as validation compares it.
+
+        Args:
+            prepared: on the working grid.
+            direction: which generator.
+
+        Returns:
+            `(C', X, Y, Z)` float32 in [-1, 1], outside the body the target collection's
+            background.
+        """
+        target = DOMAINS[direction][1]
+        value = np.array([self.background[target]], dtype=np.float32)
+        background = self._native_scale(target).to_unit(value)
+        if self.config.data.dims == 3:
+            shape = (self.channels[target], *prepared.array.shape[1:])
+            unit = np.broadcast_to(background, shape).copy()
+            body, place = self._translate_body(prepared, direction, None)
+            unit[(slice(None), *place)] = body
+        else:
+            plane = self.config.data.plane
+            slices = to_slices(prepared.array, plane)
+            unit = from_slices(self.translate_slices(slices, direction, _fill(prepared)), plane)
+        return np.where(prepared.foreground, unit, background)
+
     def translate_slices(
         self, slices: np.ndarray, direction: Direction, fill: float = -1.0
     ) -> np.ndarray:
@@ -298,9 +326,16 @@ class Translator:
         working = np.full(
             (self.channels[target], *prepared.array.shape[1:]), background, dtype=np.float32
         )
+        if self.config.data.dims == 3:
+            body, place = self._translate_body(prepared, direction, on_progress)
+            native = scale.from_unit(body)
+            working[(slice(None), *place)] = np.where(
+                prepared.foreground[place], native, background
+            )
+            return working
         slices, translated = to_slices(prepared.array, plane), to_slices(working, plane)
         inside = to_slices(prepared.foreground[None], plane)
-        fill = float(prepared.scale.to_unit(np.array([prepared.background]))[0])
+        fill = _fill(prepared)
         # A slice without any body is background throughout: no need to translate it.
         body = np.flatnonzero(inside.any(axis=(1, 2, 3)))
         for start in range(0, len(body), size):
@@ -310,6 +345,22 @@ class Translator:
             if on_progress is not None:
                 on_progress((start + len(index)) / len(body))
         return working
+
+    def _translate_body(
+        self, prepared: Prepared, direction: Direction, on_progress: OnProgress | None
+    ) -> tuple[np.ndarray, tuple[slice, ...]]:
+        """A 3-D model's translation in [-1, 1] of the part around the body, and its place."""
+        return translate_body(
+            self.generators[direction],
+            prepared.array,
+            prepared.foreground,
+            in_channels=self.channels[DOMAINS[direction][0]],
+            window=self.config.data.sample_size,
+            fill=_fill(prepared),
+            device=self.device,
+            precision=self.precision,
+            on_progress=on_progress,
+        )
 
     def _generate(self, slices: np.ndarray, direction: Direction, fill: float) -> np.ndarray:
         return generate(
@@ -324,3 +375,8 @@ class Translator:
 
     def _native_scale(self, domain: Domain) -> FittedScale:
         return COLOUR_SCALE if self.channels[domain] == 3 else self.scales[domain]
+
+
+def _fill(prepared: Prepared) -> float:
+    """A prepared volume's background in [-1, 1]."""
+    return float(prepared.scale.to_unit(np.array([prepared.background]))[0])

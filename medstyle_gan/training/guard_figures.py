@@ -29,8 +29,8 @@ class Probe:
     """Fixed samples of a domain, and where in them to look.
 
     Attributes:
-        images: (N, C, H, W) in [-1, 1].
-        points: for each image, positions in H·W that lie inside the body.
+        images: (N, C, *spatial) in [-1, 1].
+        points: for each image, positions in its flattened axes that lie inside the body.
     """
 
     images: Tensor
@@ -40,7 +40,7 @@ class Probe:
         """(C, points) values of each image, of the probe's own or of their translations.
 
         Args:
-            images: (N, C, H, W), the translations; None takes the probe's own images.
+            images: (N, C, *spatial), the translations; None takes the probe's own images.
             channels: wanted channels, by `adapt_channels`; None keeps the images'.
         """
         images = self.images if images is None else images
@@ -67,13 +67,14 @@ def _points(image: Tensor, collection: CachedCollection, whole: bool) -> NDArray
     grey = adapt_channels(image[None], 1)[0, 0].numpy()
     # In native units, where the mask can tell Hounsfield units from MR; pictures are all body.
     native = collection.scale.from_unit(grey)
-    inside = np.ones(grey.shape, bool) if whole else foreground_mask(native[..., None])[..., 0]
+    volume = native[..., None] if native.ndim == 2 else native
+    inside = np.ones(grey.shape, bool) if whole else foreground_mask(volume).reshape(grey.shape)
     places = np.flatnonzero(inside)
     return places[np.linspace(0, len(places) - 1, min(_POINTS, len(places))).astype(np.intp)]
 
 
 def translate_each(images: Tensor, translate: Callable[[Tensor], Tensor]) -> Tensor:
-    """(N, C, H, W) translated one at a time, so that memory does not grow; on the CPU."""
+    """(N, C, *spatial) translated one at a time, so that memory does not grow; on the CPU."""
     with torch.no_grad():
         return torch.cat([translate(image).float().cpu() for image in images.split(1)])
 
@@ -87,7 +88,7 @@ def movement(probe: Probe, translations: Tensor) -> float:
 
     Args:
         probe: samples of the generator's input domain.
-        translations: (N, C', H, W) of them.
+        translations: (N, C', *spatial) of them.
     """
     own = probe.values(channels=translations.shape[1])
     moved = np.mean([np.abs(t - x).mean() for t, x in _both(probe, translations, own)])
@@ -121,7 +122,7 @@ def contrast_order(probe: Probe, translations: Tensor) -> float:
 
     Args:
         probe: samples of the generator's input domain.
-        translations: (N, C', H, W) of them; colour counts by its luminance.
+        translations: (N, C', *spatial) of them; colour counts by its luminance.
 
     Returns:
         In [-1, 1]: 1 keeps the order of intensities, -1 turns it over.

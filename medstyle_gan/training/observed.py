@@ -28,11 +28,11 @@ class Observed(Protocol):
     logged: dict[str, Tensor]
 
     def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images (B, C, H, W) of one domain as of the other, by the moving average."""
+        """Images (B, C, *spatial) of one domain as of the other, by the moving average."""
         ...
 
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-        """Domain → [image, translation, reconstruction, identity], each (B, C, H, W)."""
+        """Domain → [image, translation, reconstruction, identity], each (B, C, *spatial)."""
         ...
 
 

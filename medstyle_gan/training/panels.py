@@ -28,11 +28,13 @@ def draw_panel(columns: Mapping[str, Sequence[Tensor]]) -> np.ndarray:
 
     Args:
         columns: domain → [image, translation, reconstruction, identity], each (B, 1|3, H, W)
-            in [-1, 1], axes R→L/P→A as slices have them; values beyond are clipped.
+            in [-1, 1], axes R→L/P→A as slices have them, or (B, 1|3, X, Y, Z), axes R, A, S;
+            values beyond are clipped.
 
     Returns:
         (rows, columns, 1) uint8 when all images are grey, else (rows, columns, 3); anatomy
-        anterior or superior up. Tiles are enlarged or reduced to a readable size.
+        anterior or superior up. Tiles are enlarged or reduced to a readable size. Of a 3-D
+        image its middle axial, coronal and sagittal slices stand one above the other.
     """
     blocks = {
         domain: [[_tile(image) for image in images] for images in stages]
@@ -67,8 +69,8 @@ class SamplePanels(L.Callback):
     Args:
         folder: Where the panels go.
         every: Steps between panels.
-        samples: `{"scan": (N, C, H, W), "style": (M, C', H, W)}` in [-1, 1], fixed for the run;
-            the shorter one is begun again where it ends.
+        samples: `{"scan": (N, C, *spatial), "style": (M, C', *spatial)}` in [-1, 1], fixed for
+            the run; the shorter one is begun again where it ends.
         throughput: What clocks the training, stopped meanwhile.
     """
 
@@ -127,6 +129,30 @@ class SamplePanels(L.Callback):
 
 
 def _tile(image: Tensor) -> Image.Image:
+    if image.ndim == 3:
+        return _slice_tile(image)
+    planes = [_slice_tile(middle) for middle in middle_slices(image)]
+    mode = planes[0].mode
+    size = max(p.width for p in planes), sum(p.height + _GAP for p in planes) - _GAP
+    tile = Image.new(mode, size, _paint(mode, 0))
+    top = 0
+    for plane in planes:
+        tile.paste(plane, ((tile.width - plane.width) // 2, top))
+        top += plane.height + _GAP
+    return tile
+
+
+def middle_slices(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The middle axial (C, X, Y), coronal (C, X, Z) and sagittal (C, Y, Z) slices of a volume.
+
+    Args:
+        image: (C, X, Y, Z), axes R, A, S.
+    """
+    x, y, z = (n // 2 for n in image.shape[1:])
+    return image[..., z], image[:, :, y], image[:, x]
+
+
+def _slice_tile(image: Tensor) -> Image.Image:
     values = np.nan_to_num(image.detach().float().cpu().numpy(), nan=-1.0)
     grey_levels = np.clip((values + 1) * 127.5, 0, 255).round().astype(np.uint8)
     tile = Image.fromarray(np.ascontiguousarray(display_image(grey_levels)))

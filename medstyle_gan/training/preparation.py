@@ -52,7 +52,9 @@ class Prepared:
         """One line on what was found and what will be done."""
         data, training, start = self.data, config.training, self.method.step
         held_out = (data.validation_scan, data.validation_style)
-        samples = sum(len(volume) for volume in data.scan)
+        # A patch of each volume, or each of its slices, is what an epoch goes by.
+        in_3d = config.data.dims == 3
+        samples = len(data.scan) if in_3d else sum(len(volume) for volume in data.scan)
         size = "x".join(map(str, config.data.sample_size))
         batch = str(training.batch_size)
         if training.accumulate > 1:

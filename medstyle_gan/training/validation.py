@@ -15,11 +15,13 @@ from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.data.words import INTO, OTHER
+from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import (
     find_pairs,
     mean_scores,
     score_rows,
     sliced_wasserstein_distance,
+    smallest_side,
 )
 from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
@@ -33,8 +35,8 @@ from medstyle_gan.training.processes import (
 )
 from medstyle_gan.training.throughput import Throughput
 
-# Slices of each domain that unpaired validation looks at.
-_SLICES = 32
+# Samples of each domain that unpaired validation looks at; a patch holds many slices.
+_SAMPLES = {2: 32, 3: 8}
 
 T = TypeVar("T")
 
@@ -159,13 +161,17 @@ class UnpairedValidation(Validation):
     Args:
         config: all settings.
         collections: domain → held-out collection.
+
+    Raises:
+        UserError: the samples are too small for the distance.
     """
 
     def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
         super().__init__(config.training.validate_every, config.training.steps)
+        _refuse_small(config.data.sample_size)
         seed = config.training.seed
         self._samples = {
-            domain: fixed_samples(collection, config.data, _SLICES, seed)
+            domain: fixed_samples(collection, config.data, _SAMPLES[config.data.dims], seed)
             for domain, collection in collections.items()
         }
 
@@ -200,7 +206,7 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
     """The validation that the data allows; None without pairs and without held-out subjects.
 
     Raises:
-        UserError: the pairs cannot be scored on.
+        UserError: the pairs cannot be scored on, or the samples are too small.
     """
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
@@ -211,6 +217,17 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
     return UnpairedValidation(
         config, {"scan": data.validation_scan, "style": data.validation_style}
     )
+
+
+def _refuse_small(sample_size: Sequence[int]) -> None:
+    """Refuses samples without a plane that the distance can look at."""
+    least, size = smallest_side(), "x".join(map(str, sample_size))
+    if sorted(sample_size)[-2] < least:
+        raise UserError(
+            f"data.sample_size {size} is too small to validate on: without pairs the distance of "
+            f"translations from style images needs two sides of at least {least}; enlarge it, "
+            "give --pairs, or set data.validation_fraction=0"
+        )
 
 
 def own_part(whole: Sequence[T]) -> list[T]:

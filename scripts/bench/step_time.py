@@ -81,13 +81,14 @@ def make_contenders(
     return [textbook, plain, ours(VGG, ()), ours(GENERATORS, WITHOUT_DISCRIMINATORS)]
 
 
-def synthetic_batches(size: tuple[int, int], batch_size: int) -> list[Batch]:
+def synthetic_batches(size: tuple[int, ...], batch_size: int) -> list[Batch]:
     """Smooth seeded images in [-1, 1], `(batch_size, 1, *size)` for each domain."""
     rng = torch.Generator().manual_seed(0)
 
     def images() -> torch.Tensor:
-        coarse = torch.rand(batch_size, 1, 8, 8, generator=rng)
-        return F.interpolate(coarse, size, mode="bicubic").clamp(0, 1) * 2 - 1
+        coarse = torch.rand(batch_size, 1, *[8] * len(size), generator=rng)
+        mode = "bicubic" if len(size) == 2 else "trilinear"
+        return F.interpolate(coarse, size, mode=mode).clamp(0, 1) * 2 - 1
 
     return [{"scan": images(), "style": images()} for _ in range(_BATCHES)]
 

@@ -125,8 +125,13 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("method.betas=[true, 0.9]", "method.betas: must be a list of 2 numbers, not [true, 0.9]"),
         ("data.sampler.subject_balanced=7", "must be true or false, not 7"),
         ("data.sample_size=[1, 0]", "data.sample_size[1]: must be at least 1, not 0"),
-        ("data.sample_size=128", "data.sample_size: must be a list of 2 whole numbers, not 128"),
-        ("data.sample_size=[1, 2, 3]", "must be a list of 2 whole numbers, not [1, 2, 3]"),
+        ("data.sample_size=128", "data.sample_size: must be a list of whole numbers, not 128"),
+        (
+            "data.sample_size=[1, 2, 3]",
+            "data.sample_size: must be two numbers where data.dims is 2",
+        ),
+        ("data.sample_size=[]", "must be two numbers where data.dims is 2"),
+        ("data.dims=4", "data.dims: must be one of 2, 3, not 4"),
         ("data.spacing=[1, 1]", "data.spacing: must be a list of 3 numbers or nulls, not [1, 1]"),
         ("data.spacing=[1, 1, -1]", "must be positive (mm)"),
         ("data.validation_fraction=1", "data.validation_fraction: must be below 1, not 1"),
@@ -227,3 +232,37 @@ def test_a_crop_for_the_vgg_is_no_larger_than_the_samples(size: str) -> None:
     assert load_config(None, [overrides[0], f"vgg.crop={smallest}"]).vgg.crop == smallest
     # Where the sample's size is a mistake itself, that alone is told.
     assert "vgg.crop" not in message(None, "data.sample_size=[0,1]", "vgg.crop=2")
+
+
+PATCHES = ("data.dims=3", "data.sample_size=[64, 48, 32]", "data.spacing=[1, 1, 2]")
+
+
+@pytest.mark.parametrize("spacing", ["[1, 1, 2]", "[null, null, null]", "[0.5, 0.5, 0.5]"], ids=str)
+def test_patches_have_three_sizes_and_three_or_no_spacings(spacing: str) -> None:
+    data = load_config(None, [*PATCHES, f"data.spacing={spacing}"]).data
+    assert (data.dims, data.sample_size) == (3, (64, 48, 32))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("data.sample_size=[64, 64]", "data.sample_size: must be three numbers (along R, A, S) "),
+        ("data.sample_size=[64, 64, 64, 64]", "such as [64, 64, 64], not [64, 64, 64, 64]"),
+        ("data.sample_size=[64, 64, 0]", "data.sample_size[2]: must be at least 1, not 0"),
+        ("data.spacing=[1, 1, null]", "three nulls for each volume's own grid, not [1, 1, null]"),
+        ("data.spacing=[null, null, 1.5]", "data.spacing: must be three voxel sizes"),
+        ("data.plane=sagittal", "data.plane: sagittal is a plane of slices, and data.dims is 3"),
+        ("data.augmentation.crop=random", "data.augmentation: crop is of slices"),
+    ],
+)
+def test_what_is_only_of_slices_is_refused_for_patches(override: str, expected: str) -> None:
+    text = message(None, *PATCHES, override)
+    assert expected in text
+    assert "a mistake in the configuration" in text
+
+
+def test_patches_asked_for_alone_name_all_that_must_change() -> None:
+    text = message(None, "data.dims=3")
+    assert "data.sample_size: must be three numbers" in text
+    assert "data.spacing: must be three voxel sizes" in text
+    assert text.startswith("2 mistakes")

@@ -12,6 +12,7 @@ import pytest
 
 from medstyle_gan.config.schema import DataConfig
 from medstyle_gan.data import cache_entry, content_index
+from medstyle_gan.data.body import body_box, body_occupancy
 from medstyle_gan.data.cache import prepare_collection
 from medstyle_gan.data.collection import Collection, find_collection
 from medstyle_gan.data.preprocessing import prepare_volume, to_slices
@@ -68,6 +69,15 @@ def test_cached_slices_are_the_prepared_volumes(
             np.testing.assert_array_equal(volume.read(index), expected[index])
         mask = to_slices(prepared.foreground[None], plane)[:, 0]
         np.testing.assert_allclose(volume.foreground_share, mask.mean(axis=(1, 2)), atol=1e-5)
+        assert volume.box == body_box(prepared.foreground)
+        np.testing.assert_allclose(
+            volume.occupancy, body_occupancy(prepared.foreground, volume.box), rtol=5e-3
+        )
+        if plane == "axial":
+            begin, end = (3, 0, 2), (38, volume.grid[1], 9)
+            part = prepared.array[:, 3:38, :, 2:9]
+            np.testing.assert_array_equal(volume.read_box(begin, end), part)
+            assert volume.grid == prepared.array.shape[1:]
         assert mask[volume.body[0]].any()
         assert mask[volume.body[1]].any()
         assert volume.scale == prepared.scale

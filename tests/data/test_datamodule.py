@@ -206,3 +206,37 @@ def test_pictures_as_style_give_batches_of_both_kinds(make: Make, folders: Any) 
     assert (module.scan.channels, module.style.channels) == (1, 3)
     batch = next(iter(module.train_dataloader()))
     assert batch["style"].shape == (2, 3, 32, 32)
+
+
+PATCHES: dict[str, Any] = {"dims": 3, "sample_size": (16, 16, 8)}
+
+
+def test_patches_come_in_batches(make: Make) -> None:
+    batch = next(iter(_ready(make(**PATCHES)).train_dataloader()))
+    assert batch["scan"].shape == batch["style"].shape == (2, 1, 16, 16, 8)
+
+
+def test_slices_and_patches_share_a_cache(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ready(make())
+
+    def forbid(*arguments: object) -> None:
+        raise AssertionError("this was prepared before")
+
+    monkeypatch.setattr("medstyle_gan.data.cache_entry.prepare_volume_file", forbid)
+    _ready(make(**PATCHES))
+
+
+def test_pictures_are_no_style_for_patches_and_nothing_is_prepared(
+    make: Make, folders: Any, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache of its own"
+    module = make(**PATCHES, style=str(folders.pictures), cache={"folder": str(cache)})
+    with pytest.raises(UserError, match=r"style collection has pictures .*data\.dims=2"):
+        _ready(module)
+    assert not cache.exists()
+
+
+def test_a_patch_larger_than_every_volume_is_refused_with_the_size_that_fits(make: Make) -> None:
+    module = make(**{**PATCHES, "sample_size": (64, 64, 8)})
+    with pytest.raises(UserError, match=r"64x64x8 .* 40x44x14 voxels; .*=\[40,40,8\]"):
+        _ready(module)

@@ -25,6 +25,8 @@ def _volume(subject: str, share: list[float], is_picture: bool = False) -> Cache
         foreground_share=np.array(share, dtype=np.float32),
         body=(int(inside[0]), int(inside[-1])),
         center=(3.5, 3.5),
+        box=((0, 7), (0, 7), (0, len(share) - 1)),
+        occupancy=np.ones((1, 1, 1), dtype=np.float32),
         scale=FittedScale(0.0, 1.0, True),
         spacing=(1.0, 1.0, 1.0),
         integer=True,

@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_files(
         expected = np.quantile(values, [0, 0.01, 0.25, 0.5, 0.75, 0.99, 1])
         np.testing.assert_allclose(file.facts.quantiles, expected)
         assert file.foreground_share == pytest.approx((values > 100).mean(), abs=0.08)
-        assert file.slice_size == (40, 44)
+        assert file.room == (40, 44)
     table = report.table()
     assert table["files"] == ["4"]
     assert table["subjects"] == ["3"]
@@ -149,3 +149,36 @@ def test_two_good_collections_raise_no_doubts(
 ) -> None:
     reports = [inspect(folders.scans), inspect(folders.style, "style")]
     assert find_doubts(*reports, data_settings()) == ()
+
+
+def test_for_patches_volumes_tell_their_grid_and_pictures_cannot_be_used(
+    folders: Any, inspect: Callable[..., CollectionReport]
+) -> None:
+    patches = {"dims": 3, "sample_size": (16, 16, 8)}
+    assert {file.room for file in inspect(folders.scans, **patches).files} == {(40, 44, 14)}
+    pictures = inspect(folders.pictures, "style", **patches)
+    assert not pictures.files
+    assert len(pictures.unusable) == 3
+    assert all("no third axis" in reason for _, reason in pictures.unusable)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_slices_of_another_thickness_are_a_doubt_for_patches_alone(
+    dims: int,
+    head: Callable[..., np.ndarray],
+    write_nifti: Callable[..., Path],
+    tmp_path: Path,
+    inspect: Callable[..., CollectionReport],
+    data_settings: DataSettings,
+) -> None:
+    for number, (folder, thickness) in enumerate((("a", 3.0), ("b", 5.0))):
+        for subject in range(2):
+            path = tmp_path / folder / f"sub-{number}{subject}.nii"
+            write_nifti(path, head(subject), np.diag([2.0, 2.0, thickness, 1.0]))
+    settings: dict[str, Any] = {"spacing": (2.0, 2.0, None)}
+    if dims == 3:
+        settings = {"dims": 3, "sample_size": (16, 16, 8)}
+    reports = [inspect(tmp_path / "a", **settings), inspect(tmp_path / "b", "style", **settings)]
+    doubts = find_doubts(*reports, data_settings(**settings))
+    assert [doubt for doubt in doubts if "differ in size" in doubt] == list(doubts)
+    assert len(doubts) == (dims == 3)

@@ -14,10 +14,11 @@ from medstyle_gan.cli import main
 from medstyle_gan.config import load_config
 from medstyle_gan.data.phantom import write_phantom_collections
 from tests.conftest import REPOSITORY
-from tests.end_to_end.tiny import SHAPE, SIZES, assert_same_geometry
+from tests.end_to_end.tiny import SHAPE, SIZES, SIZES_3D, assert_same_geometry
 
 KINDS = {
     "mr_t1_to_t2": "mr_t1_to_t2",
+    "mr_t1_to_t2_3d": "mr_t1_to_t2",
     "mr_scanner_harmonization": "mr_scanner",
     "cbct_to_ct": "cbct_to_ct",
 }
@@ -36,9 +37,11 @@ def test_recipe_trains_and_translates_a_phantom_of_its_kind(
     run, out = tmp_path / "run", tmp_path / "out"
     command = ["train", "--config", str(recipe), "--scans", str(folders.scans)]
     command += ["--style", str(folders.style), "--pairs", str(folders.pairs), "-o", str(run)]
-    assert main([*command, *SIZES, "training.steps=1"]) == 0
+    recipes_own = load_config(recipe)
+    sizes = SIZES_3D if recipes_own.data.dims == 3 else SIZES
+    assert main([*command, *sizes, "training.steps=1"]) == 0
 
-    used, recipes_own = load_config(run / "config.yaml"), load_config(recipe)
+    used = load_config(run / "config.yaml")
     assert used.loss == recipes_own.loss
     assert used.data.intensity == recipes_own.data.intensity
     assert used.data.augmentation == recipes_own.data.augmentation

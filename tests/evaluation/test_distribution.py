@@ -74,3 +74,30 @@ def test_translations_without_a_body_are_infinitely_far() -> None:
 def test_images_that_cannot_be_compared_are_refused(style, message) -> None:
     with pytest.raises(ValueError, match=message):
         sliced_wasserstein_distance(images(0), style)
+
+
+def volumes(seed: int, mean: float = 0.0, size: tuple[int, ...] = (16, 18, 20)) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(2, 1, *size, generator=generator)
+    volume = (mean + 0.2 * noise).clamp(-1, 1)
+    volume[:, :, :4] = -1  # air
+    return volume
+
+
+def test_volumes_are_compared_by_the_slices_of_all_planes() -> None:
+    ours, real = volumes(1, mean=0.2), volumes(2)
+    axial, coronal, sagittal = (
+        [v.permute(0, kept, 1, *plane).flatten(0, 1) for v in (ours, real)]
+        for kept, plane in ((4, (2, 3)), (3, (2, 4)), (2, (3, 4)))
+    )
+    each = [sliced_wasserstein_distance(*pair) for pair in (axial, coronal, sagittal)]
+    assert sliced_wasserstein_distance(ours, real) == pytest.approx(sum(each) / 3)
+    assert sliced_wasserstein_distance(ours, real) > 3 * sliced_wasserstein_distance(real, real)
+
+
+def test_planes_too_small_for_patches_are_left_out() -> None:
+    ours, real = (volumes(seed, 0.1 * seed, (20, 24, 4)) for seed in (1, 2))
+    axial = [v.permute(0, 4, 1, 2, 3).flatten(0, 1) for v in (ours, real)]
+    assert sliced_wasserstein_distance(ours, real) == sliced_wasserstein_distance(*axial)
+    with pytest.raises(ValueError, match="too small"):
+        sliced_wasserstein_distance(ours[:, :, :12], real[:, :, :12])

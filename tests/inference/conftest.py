@@ -30,8 +30,7 @@ class Identity(nn.Module):
         self.seen = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        assert x.shape[2] % self.divisor == 0
-        assert x.shape[3] % self.divisor == 0
+        assert all(size % self.divisor == 0 for size in x.shape[2:])
         self.calls += 1
         self.seen = x
         return x
@@ -108,7 +107,10 @@ def make_bundle(config: Config | None = None, seed: int = 0, **changes: Any) -> 
         torch.manual_seed(seed)
         for source, target in (("scan", "style"), ("style", "scan")):
             generator = build_generator(
-                config.generator, known["channels"][source], known["channels"][target]
+                config.generator,
+                known["channels"][source],
+                known["channels"][target],
+                config.data.dims,
             )
             for name, tensor in generator.state_dict().items():
                 # Wide enough weights that an untrained translation has contrast.

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 
+from medstyle_gan.data.cached_volume import CachedCollection
+from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.training import guard_figures
 from medstyle_gan.training.guard_figures import (
     Probe,
     contrast_order,
@@ -92,3 +99,23 @@ def test_images_are_translated_one_at_a_time() -> None:
 
     assert torch.equal(translate_each(noise(), double), 2 * noise())
     assert seen == [1, 1, 1]
+
+
+def test_points_of_a_volume_lie_in_its_body() -> None:
+    grids = np.meshgrid(*[np.linspace(-1, 1, n) for n in (20, 18, 16)], indexing="ij")
+    inside = sum(g**2 for g in grids) < 0.6
+    texture = np.random.default_rng(0).uniform(0, 0.8, inside.shape)
+    image = torch.from_numpy(np.where(inside, texture, -1.0)).float()[None]
+    scale = FittedScale(500.0, 500.0, clip=True)
+    collection = cast(CachedCollection, SimpleNamespace(scale=scale))
+    points = guard_figures._points(image, collection, whole=False)
+    found = np.zeros(inside.size, bool)
+    found[points] = True
+    assert binary_dilation(inside, iterations=2).ravel()[points].all()
+    assert found.reshape(inside.shape)[inside].mean() > 0.95
+    x = image[None]
+    probe_3d = Probe(x, (points,))
+    assert movement(probe_3d, x) == 0
+    assert contrast_order(probe_3d, 0.5 * x + 0.2) == pytest.approx(1)
+    assert contrast_order(probe_3d, -x) == pytest.approx(-1)
+    assert len(translate_each(torch.cat([x, x]), lambda part: -part)) == 2

@@ -29,9 +29,14 @@ def bytes_of(*overrides: str) -> int:
     return memory.step_bytes(config(*overrides), GREY, "fp32")
 
 
-def test_estimate_is_what_a_real_step_keeps() -> None:
+PATCHES = ("data.dims=3", "data.spacing=[1,1,1]", "data.sample_size=[24,32,40]")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_estimate_is_what_a_real_step_keeps(dims: int) -> None:
     """Against the storages that autograd keeps in a pass with data, and what training adds."""
-    settings = config(*NO_VGG)
+    more = PATCHES if dims == 3 else ()
+    settings = config(*NO_VGG, *more)
     method = CycleGAN(settings)
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -39,7 +44,7 @@ def test_estimate_is_what_a_real_step_keeps() -> None:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    real = {d: torch.rand(1, 1, 64, 64) for d in GREY}
+    real = {d: torch.rand(1, 1, *settings.data.sample_size) for d in GREY}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         kept_alive, translated = method.generator_terms(real)
         kept_alive |= method.discriminator_terms(real, translated)
@@ -49,7 +54,7 @@ def test_estimate_is_what_a_real_step_keeps() -> None:
     own = sum(p.nbytes for p in method.parameters())
     generators = sum(p.nbytes for g in method.generators.values() for p in g.parameters())
     expected = sum(s.nbytes() for s in kept.values()) + 3 * own + generators
-    assert bytes_of(*NO_VGG) == pytest.approx(expected, rel=0.02)
+    assert bytes_of(*NO_VGG, *more) == pytest.approx(expected, rel=0.02)
 
 
 def test_estimate_follows_what_the_vgg_sees() -> None:
@@ -91,8 +96,9 @@ def test_estimating_touches_no_random_state() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_each_proposed_setting_is_a_config_that_needs_less() -> None:
-    settings = config("training.batch_size=4", "training.accumulate=3")
+@pytest.mark.parametrize("more", [(), (*NO_VGG, *PATCHES, "data.sample_size=[64,64,64]")])
+def test_each_proposed_setting_is_a_config_that_needs_less(more: tuple[str, ...]) -> None:
+    settings = config("training.batch_size=4", "training.accumulate=3", *more)
     now = memory.step_bytes(settings, GREY, "fp32")
     ways = memory.settings_that_save(settings)
     assert {"training.batch_size": 2, "training.accumulate": 6} in ways

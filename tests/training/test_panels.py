@@ -138,3 +138,41 @@ def test_loggers_get_the_picture_that_stands_in_the_folder(tmp_path: Path) -> No
         assert np.array_equal(np.asarray(image), np.asarray(picture))
         assert not image.info  # no text that could name anything
     assert (key, step, details) == ("samples", 2, {"caption": ["step 2"]})
+
+
+def test_a_volume_is_shown_by_its_three_middle_slices_upright() -> None:
+    r, a, s = torch.meshgrid(*[torch.arange(n) for n in (64, 60, 56)], indexing="ij")
+    volume = ((r + a / 2 + s / 4) / 100 - 0.5)[None, None]
+    volume[..., 40:] = -1  # superior part is air
+    panel = draw_panel({"scan": stages(volume), "style": stages(volume)})
+    drawn = tile_of_planes(panel)
+    for found, middle in zip(
+        drawn, (volume[0, 0, :, :, 28], volume[0, 0, :, 30], volume[0, 0, 32]), strict=True
+    ):
+        grey = ((middle.T.flip(0) + 1) * 127.5).clamp(0, 255).round().byte().numpy()
+        expected = np.kron(grey, np.ones((2, 2), np.uint8))
+        np.testing.assert_array_equal(found, expected)
+    axial, coronal, sagittal = drawn
+    assert axial.min() > 0
+    assert (coronal[:32] == 0).all()  # air is above
+    assert (sagittal[:32] == 0).all()
+
+
+def tile_of_planes(panel: np.ndarray) -> list[np.ndarray]:
+    """The first column's axial (64, 60), coronal (64, 56) and sagittal (60, 56) slice."""
+    top, found = LABEL, []
+    for width, height in ((128, 120), (128, 112), (120, 112)):
+        left = (128 - width) // 2
+        found.append(panel[top : top + height, left : left + width, 0])
+        top += height + 2
+    return found
+
+
+@pytest.mark.parametrize("size", [(32, 32, 32), (64, 64, 8), (16, 200, 96), (300, 300, 300)])
+def test_panels_of_patches_hold_every_sample(size: tuple[int, int, int]) -> None:
+    patches = torch.rand(2, 1, *size) * 2 - 1
+    one = draw_panel({"scan": stages(patches[:1]), "style": stages(patches[:1])})
+    two = draw_panel({"scan": stages(patches), "style": stages(patches)})
+    assert two.shape[1:] == one.shape[1:]
+    assert two.shape[0] - LABEL == 2 * (one.shape[0] - LABEL) + 2
+    assert two[-20:].max() > 100
