@@ -51,7 +51,7 @@ def pad(x: Tensor, width: int, mode: PaddingMode) -> Tensor:
         mode: `reflect` needs sizes above `width`.
     """
     with torch.autocast(x.device.type, enabled=False):
-        padded: Tensor = _Pad.apply(x, width, mode)  # type: ignore[no-untyped-call]
+        padded: Tensor = _Pad.apply(x, width, mode)
     return padded
 
 

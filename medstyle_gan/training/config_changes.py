@@ -46,6 +46,7 @@ REASONS = (
     ("training.nodes", _DEALT),
     ("training.accelerator", "another device computes other roundings"),
     ("training.precision", "another arithmetic computes other roundings"),
+    ("training.compile", "compiled networks compute other roundings"),
 )
 
 

@@ -18,6 +18,7 @@ from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
+from medstyle_gan.training.compilation import compile_networks, refuse_without_compiler
 from medstyle_gan.training.config_changes import flat_fields
 from medstyle_gan.training.processes import first_on_machine, refuse_differences
 from medstyle_gan.training.regularizer import load_features, make_regularizer
@@ -65,10 +66,11 @@ class Prepared:
                 f" each on {training.world_size} processes ({training.global_batch_size} together; "
                 "learning rates as configured, however many there are)"
             )
+        compiled = ", compiled," if training.compile else ""
         first = f"from step {start} " if start else ""
         what = (
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
-            f"batch {batch}{several}, {self.precision} on {self.device.type}, "
+            f"batch {batch}{several}, {self.precision}{compiled} on {self.device.type}, "
             f"{math.ceil(samples / training.global_batch_size)} steps an epoch of {samples} scan "
             "samples"
         )
@@ -95,6 +97,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     # Mistakes that can be seen at once must not wait until all volumes are prepared.
     device = _device(config)
     precision = resolve_precision(config.training.precision, device)
+    refuse_without_compiler(config)
     if config.data.pairs.folder:
         find_pairs(config.data.pairs)
     features = load_features(config)
@@ -120,6 +123,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     validation = make_validation(config, data)
     if validation is not None and state is not None and state["best"] is not None:
         validation.load_state_dict(state["best"])
+    compile_networks(method, config)
     return Prepared(data, method, validation, device, precision)
 
 
