@@ -63,7 +63,7 @@ def measure_steps(
         "steps_each": steps * rounds,
         "cadence": cadence(config.loss),
         "milliseconds": {name: summarize(blocks) for name, blocks in times.items()},
-        "ratios": ratios(times, 0.65 if precision == "bf16" else 1.0),
+        "ratios": ratios(times, 0.5 if precision == "bf16" else 0.9),
         "shares": shares(times),
     }
 
