@@ -13,45 +13,22 @@ Any setting of a config can be given.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-_SCRIPTS = Path(__file__).resolve().parent
+# Where `python -I` leaves the script's own folder out.
+if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
+    sys.path.insert(0, scripts)
+
+from bench.command import arguments, parse, positive, run, say, show
+
 _PARTS = ("step", "data", "memory")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the tables and writes the JSON; returns the exit code."""
-    args = _arguments(argv)
-    for folder in (str(_SCRIPTS), str(_SCRIPTS.parent)):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-    from bench.environment import enter_environment
-
-    enter_environment(Path(__file__))
-    from medstyle_gan.errors import UserError
-    from medstyle_gan.volumes import atomic_file
-
-    try:
-        result = _measure(args)
-        if args.json:
-            with atomic_file(args.json) as file:
-                file.write((json.dumps(result, indent=2) + "\n").encode())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "overrides", metavar="key.path=value", nargs="*", help="settings, as of `medstyle train`"
-    )
+    parser = arguments(__doc__)
     parser.add_argument(
         "--parts",
         metavar="PART,...",
@@ -59,22 +36,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=list(_PARTS),
         help=f"what to measure, of {', '.join(_PARTS)} (default: all)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     parser.add_argument(
-        "--rounds", type=_positive, help="turns of each contender, part step (default: 8)"
+        "--rounds", type=positive, help="turns of each contender, part step (default: 8)"
     )
-    parser.add_argument(
-        "--periods", type=_positive, help="whole VGG periods in a turn (default: 2)"
-    )
-    parser.add_argument("--steps", type=_positive, help="steps of part data (default: 200)")
+    parser.add_argument("--periods", type=positive, help="whole VGG periods in a turn (default: 2)")
+    parser.add_argument("--steps", type=positive, help="steps of part data (default: 200)")
     parser.add_argument("--profile", action="store_true", help="part step: costliest operations")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: tiny, no claims")
-    args = parser.parse_intermixed_args(argv)
-    defaults = {"rounds": (8, 1), "periods": (2, 1), "steps": (200, 4)}
-    for name, (full, quick) in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, quick if args.quick else full)
-    return args
+    args = parse(parser, argv, {"rounds": (8, 1), "periods": (2, 1), "steps": (200, 4)})
+    return run(Path(__file__), args, _measure)
 
 
 def _part_names(text: str) -> list[str]:
@@ -85,43 +54,34 @@ def _part_names(text: str) -> list[str]:
     return names
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from bench.machine import describe_machine, machine_lines
     from bench.settings import bench_config, bench_device
 
     config = bench_config(args.overrides, args.quick)
     machine = describe_machine(bench_device(config), args.quick)
-    _show(machine_lines(machine))
+    show(machine_lines(machine))
     result: dict[str, Any] = {"machine": machine, "quick": args.quick}
     if "step" in args.parts:
         from bench.step_time import measure_steps, profile_step, step_lines
 
-        step = measure_steps(args.overrides, args.quick, args.rounds, args.periods, _say)
-        _show(["", *step_lines(step), *_verdicts(step)])
+        step = measure_steps(args.overrides, args.quick, args.rounds, args.periods, say)
+        show(["", *step_lines(step), *_verdicts(step)])
         result["step"] = step
         if args.profile:
             print(profile_step(args.overrides, args.quick))
     if "data" in args.parts:
         from bench.waiting import measure_waiting, waiting_lines
 
-        data = measure_waiting(args.overrides, args.quick, args.steps, _say)
-        _show(["", *waiting_lines(data), *_verdicts(data)])
+        data = measure_waiting(args.overrides, args.quick, args.steps, say)
+        show(["", *waiting_lines(data), *_verdicts(data)])
         result["data"] = data
     if "memory" in args.parts:
         from bench.memory import measure_memory, memory_lines
 
-        memory = measure_memory(args.overrides, args.quick, _say)
-        _show(["", *memory_lines(memory), *_verdicts(memory)])
+        memory = measure_memory(args.overrides, args.quick, say)
+        show(["", *memory_lines(memory), *_verdicts(memory)])
         result["memory"] = memory
-    if args.quick:
-        print("\n--quick is a smoke test: its figures say nothing about the product")
     return result
 
 
@@ -137,14 +97,6 @@ def _verdicts(part: dict[str, Any]) -> list[str]:
         rounds = f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})" if spread else ""
         lines.append(f"  {ratio['name']:36} {value:.3f}  target {sign} {target}: {met}{rounds}")
     return lines
-
-
-def _show(lines: list[str]) -> None:
-    print("\n".join(lines), flush=True)
-
-
-def _say(line: str) -> None:
-    print(f"[{line}]", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

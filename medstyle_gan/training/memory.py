@@ -94,7 +94,7 @@ def describe_step(
     needed, there = step_bytes(config, channels, precision), memory_bytes(device)
     line = f"a step needs about {_gib(needed)} of {_gib(there)}"
     if needed > _USABLE * there:
-        line += "; that may not fit" + _ways_out(config, channels, precision, there)
+        line += "; that may not fit" + _ways_out(config, channels, precision, needed, there)
     return line
 
 
@@ -112,11 +112,11 @@ def explaining_out_of_memory(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        there = memory_bytes(device)
+        needed, there = step_bytes(config, channels, precision), memory_bytes(device)
         raise UserError(
-            f"out of memory: a step needs about {_gib(step_bytes(config, channels, precision))}, "
-            f"the {device.type} has {_gib(there)}; the last checkpoint stays"
-            + _ways_out(config, channels, precision, there)
+            f"out of memory: a step needs about {_gib(needed)}, the {device.type} has "
+            f"{_gib(there)}; the last checkpoint stays"
+            + _ways_out(config, channels, precision, needed, there)
         ) from error
 
 
@@ -163,18 +163,17 @@ def settings_that_save(config: Config) -> list[dict[str, Any]]:
 
 
 def _ways_out(
-    config: Config, channels: dict[str, int], precision: Precision, there: int, wanted: int = 3
+    config: Config, channels: dict[str, int], precision: Precision, now: int, there: int
 ) -> str:
-    """Up to three changes whose steps would fit, in words."""
-    now = step_bytes(config, channels, precision)
+    """Up to three changes whose steps would fit where one of `now` bytes does not, in words."""
     limit = min(_USABLE * there, 0.95 * now)
     lines: list[str] = []
     for way in settings_that_save(config):
-        needed = step_bytes(_changed(config, way), channels, precision)
-        if needed <= limit:
+        then = step_bytes(_changed(config, way), channels, precision)
+        if then <= limit:
             shown = " ".join(f"{name}={_yaml(value)}" for name, value in way.items())
-            lines.append(f"\n  {shown}  (about {_gib(needed)})")
-        if len(lines) == wanted:
+            lines.append(f"\n  {shown}  (about {_gib(then)})")
+        if len(lines) == 3:
             break
     if not lines:
         return "; no setting known to us fits: take smaller networks (generator.ngf)"
@@ -213,4 +212,5 @@ def _nbytes(tensors: list[nn.Parameter]) -> int:
 
 
 def _gib(count: float) -> str:
-    return f"{count / _GIBIBYTE:.2g} GiB" if count < 10 * _GIBIBYTE else f"{count / 2**30:.0f} GiB"
+    gibibytes = count / _GIBIBYTE
+    return f"{gibibytes:.2g} GiB" if gibibytes < 10 else f"{gibibytes:.0f} GiB"

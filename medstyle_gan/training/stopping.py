@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-import torch
-import torch.distributed
 
 from medstyle_gan.training.interruption import Interruption, Reason
+from medstyle_gan.training.processes import largest
 
-# Asking all ranks makes a GPU's host wait for it, so it is done about once in this time (s).
+# Asking all ranks makes each wait for the slowest, so it is done about once in this time (s).
 _SECONDS_BETWEEN = 1.0
 _MOST_STEPS_BETWEEN = 50
 
@@ -49,17 +48,15 @@ class Stopping(L.Callback):
             return
         self._steps_left -= 1
         if self._steps_left == 0:
-            self._agree(trainer.is_global_zero, trainer.strategy.root_device)
+            self._agree(trainer.is_global_zero)
 
-    def _agree(self, first: bool, device: torch.device) -> None:
+    def _agree(self, first: bool) -> None:
         noted = self._interruption.noted
         if noted is Reason.TIME_IS_OVER and not first:
             noted = Reason.NONE  # the clock of the first rank counts
         # Every rank must ask after the same step: the first one's clock tells them when.
-        asked = torch.tensor([noted, self._steps_between() if first else 0], device=device)
-        torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
-        reason, self._steps = asked.tolist()
-        self._interruption.reason = Reason(reason)
+        self._steps = largest(self._steps_between() if first else 0)
+        self._interruption.reason = Reason(largest(noted))
         self._steps_left = self._steps
         self._asked = self._clock()
 

@@ -1,1 +1,1 @@
-"""The parts of scripts/bench_training.py: one file a part, and what they share."""
+"""What the benchmarks and the study in scripts/ are made of, and what they share."""
