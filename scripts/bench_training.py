@@ -86,16 +86,18 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _verdicts(part: dict[str, Any]) -> list[str]:
-    """Each ratio beside its target."""
+    """Each ratio, beside its target where it has one."""
     lines = []
     for ratio in part["ratios"]:
         at_least = ratio.get("at_least", False)
         value, target = ratio["value"], ratio["target"]
-        met = "met" if (value >= target if at_least else value <= target) else "MISSED"
-        sign = "≥" if at_least else "≤"
-        spread = ratio.get("rounds")
-        rounds = f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})" if spread else ""
-        lines.append(f"  {ratio['name']:36} {value:.3f}  target {sign} {target}: {met}{rounds}")
+        line = f"  {ratio['name']:36} {value:.3f}"
+        if target is not None:
+            met = "met" if (value >= target if at_least else value <= target) else "MISSED"
+            line += f"  target {'≥' if at_least else '≤'} {target}: {met}"
+        if spread := ratio.get("rounds"):
+            line += f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})"
+        lines.append(line)
     return lines
 
 

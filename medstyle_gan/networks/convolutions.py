@@ -14,7 +14,6 @@ from medstyle_gan.networks.precision import at_least_fp32
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED_CONV: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-INSTANCE_NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 _CONVOLVE: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_TRANSPOSED: dict[int, Any] = {2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as normalize_spectrum
 
 from medstyle_gan.networks.initialization import init_weights_
+from medstyle_gan.networks.normalization import quicken_norms_
 from medstyle_gan.networks.sizes import check_sizes
 
 
@@ -51,6 +52,7 @@ class PatchGANDiscriminator(nn.Module):
             )
             for _ in range(scales)
         )
+        quicken_norms_(self)
         init_weights_(self)
         if spectral_norm:
             for child in list(self.modules()):

@@ -10,12 +10,12 @@ from torch.utils.checkpoint import checkpoint
 
 from medstyle_gan.networks.convolutions import (
     CONV,
-    INSTANCE_NORM,
     TRANSPOSED_CONV,
     OutputConv,
     ResizeConv,
 )
 from medstyle_gan.networks.initialization import init_weights_
+from medstyle_gan.networks.normalization import INSTANCE_NORM
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 

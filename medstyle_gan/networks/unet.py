@@ -6,6 +6,7 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
 from medstyle_gan.networks.initialization import init_weights_
+from medstyle_gan.networks.normalization import quicken_norms_
 from medstyle_gan.networks.precision import at_least_fp32
 from medstyle_gan.networks.sizes import check_sizes
 
@@ -47,6 +48,7 @@ class UNetGenerator(nn.Module):
             norm="INSTANCE",
             dropout=0.0,
         )
+        quicken_norms_(self)
         init_weights_(self)
 
     def forward(self, x: Tensor) -> Tensor:

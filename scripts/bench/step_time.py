@@ -15,7 +15,8 @@ from bench.textbook import Batch, Textbook
 from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.networks.precision import resolve_precision
 
-TEXTBOOK, PLAIN, VGG, GENERATORS = "textbook", "ours, no VGG", "ours, VGG", "ours, G only"
+TEXTBOOK, OUR_LAYERS = "textbook", "textbook, our layers"
+PLAIN, VGG, GENERATORS = "ours, no VGG", "ours, VGG", "ours, G only"
 _BATCHES = 8
 # The first step of a block makes the optimisers' state and finds other contenders' data cached.
 _WARMUP = 1
@@ -71,14 +72,20 @@ def measure_steps(
 def make_contenders(
     overrides: Sequence[str], quick: bool, batches: Sequence[Batch]
 ) -> list[Contender]:
-    """The textbook's loop and ours in three forms, all from the same initial networks."""
+    """The textbook's loop in two forms and ours in three, all from the same initial networks."""
 
     def ours(name: str, without: Sequence[str]) -> Ours:
         return Ours(name, bench_config([*overrides, *without], quick), batches)
 
     plain = ours(PLAIN, WITHOUT_VGG)
-    textbook = Textbook(plain.method, plain.config, bench_device(plain.config))
-    return [textbook, plain, ours(VGG, ()), ours(GENERATORS, WITHOUT_DISCRIMINATORS)]
+    device = bench_device(plain.config)
+    return [
+        Textbook(TEXTBOOK, plain.method, plain.config, device),
+        Textbook(OUR_LAYERS, plain.method, plain.config, device, plain_layers=False),
+        plain,
+        ours(VGG, ()),
+        ours(GENERATORS, WITHOUT_DISCRIMINATORS),
+    ]
 
 
 def synthetic_batches(size: tuple[int, ...], batch_size: int) -> list[Batch]:
@@ -141,6 +148,7 @@ def ratios(times: Rounds, target: float) -> list[dict[str, Any]]:
     median, mean = statistics.median, statistics.fmean
     return [
         _ratio("ours / textbook, medians", times[PLAIN], times[TEXTBOOK], median, target),
+        _ratio("the same, our layers in both", times[PLAIN], times[OUR_LAYERS], median, None),
         _ratio("VGG / no VGG, means", times[VGG], times[PLAIN], mean, 1.3),
     ]
 
@@ -150,7 +158,7 @@ def _ratio(
     numerator: Sequence[Sequence[float]],
     denominator: Sequence[Sequence[float]],
     middle: Callable[[Sequence[float]], float],
-    target: float,
+    target: float | None,
 ) -> dict[str, Any]:
     by_round = [middle(a) / middle(b) for a, b in zip(numerator, denominator, strict=True)]
     value = middle([s for block in numerator for s in block]) / middle(
@@ -187,11 +195,11 @@ def step_lines(result: Mapping[str, Any]) -> list[str]:
         f"step time ({generator['name']}: {shape}; {size}, batch {result['batch_size']}, ours in "
         f"{result['precision']}; {result['steps_each']} steps each, VGG every "
         f"{result['cadence']} steps)",
-        f"  {'ms':16}{'median':>10}{'mean':>10}{'smallest':>10}",
+        f"  {'ms':22}{'median':>10}{'mean':>10}{'smallest':>10}",
     ]
     for name, figures in result["milliseconds"].items():
         row = "".join(f"{figures[key]:10.1f}" for key in ("median", "mean", "smallest"))
-        lines.append(f"  {name:16}{row}")
+        lines.append(f"  {name:22}{row}")
     split = ", ".join(f"{name} {share:.0%}" for name, share in result["shares"].items())
     return [*lines, f"  of a step with VGG: {split}"]
 

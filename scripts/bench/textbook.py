@@ -1,7 +1,8 @@
 """CycleGAN as a textbook has it (Zhu et al. 2017): the loop that ours is measured against.
 
 Every image passes alone, everything is fp32, the generators' backward comes before the
-discriminators' and `requires_grad` is switched in between. Networks and losses are ours.
+discriminators' and `requires_grad` is switched in between. Networks and losses are ours, the
+networks' layers torch's own or, to tell what the loop alone makes of them, ours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.machine import synchronize
+from bench.plain_layers import with_plain_layers
 from medstyle_gan.config import Config
 from medstyle_gan.methods import CycleGAN
 
@@ -27,20 +29,31 @@ class Textbook:
     """A plain CycleGAN that starts from copies of a method's networks.
 
     Args:
+        name: in the table.
         method: whose networks are copied.
         config: weights of the losses, learning rates and size of the image pool.
         device: where it runs.
+        plain_layers: torch's own layers in place of those that we compute cheaper.
     """
 
-    name = "textbook"
-
-    def __init__(self, method: CycleGAN, config: Config, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        method: CycleGAN,
+        config: Config,
+        device: torch.device,
+        plain_layers: bool = True,
+    ) -> None:
+        self.name = name
         self.config = config
         self.device = device
+        dims = int(config.data.dims)
         networks = {
-            name: copy.deepcopy(network).to(device).train()
+            name: with_plain_layers(network, dims) if plain_layers else copy.deepcopy(network)
             for name, network in method.trained_networks().items()
         }
+        for network in networks.values():
+            network.to(device).train()
         self.to_style, self.to_scan = networks["scan_to_style"], networks["style_to_scan"]
         self.judges = {d: networks[f"{d}_discriminator"] for d in ("scan", "style")}
         rates = config.method

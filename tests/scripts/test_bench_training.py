@@ -40,7 +40,8 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
 
     assert result["machine"]["cpu"] in printed
     assert min(result["machine"]["gemm_gflops"].values()) > 0
-    names = ["textbook", "ours, no VGG", "ours, VGG", "ours, G only"]
+    ours = ["ours, no VGG", "ours, VGG", "ours, G only"]
+    names = ["textbook", "textbook, our layers", *ours]
     assert list(result["step"]["milliseconds"]) == names
     assert result["step"]["steps_each"] % result["step"]["cadence"] == 0
     assert result["data"]["volumes"] == 4
@@ -49,7 +50,7 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
         assert 0 < figures["imports"] <= figures["peak"]
         assert figures["resident"] <= figures["peak"]
     ratios = [r for part in ("step", "data", "memory") for r in result[part]["ratios"]]
-    assert len(ratios) == 7
+    assert len(ratios) == 8
     assert result["data"]["first_step_seconds"].keys() == {"VGG", "no VGG"}
     assert result["data"]["slices_read_per_second"] > 0
     for ratio in ratios:
@@ -57,10 +58,16 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
         assert ratio["name"] in printed
 
 
-def test_the_textbook_loop_minimises_what_ours_does(step_time) -> None:
+@pytest.mark.parametrize("layers", ["torch's", "ours"])
+@pytest.mark.parametrize("upsampling", ["resize", "transpose"])
+def test_the_textbook_loop_minimises_what_ours_does(step_time, layers, upsampling) -> None:
     overrides = ["training.precision=fp32", "training.accelerator=cpu"]
+    overrides.append(f"generator.upsampling={upsampling}")
     batches = step_time.synthetic_batches((32, 32), 2)[:3]
-    textbook, ours, *_ = step_time.make_contenders(overrides, quick=True, batches=batches)
+    *textbooks, ours, _, _ = step_time.make_contenders(overrides, quick=True, batches=batches)
+    textbook = textbooks[layers == "ours"]
+    kinds = {type(m).__name__ for m in textbook.to_style.modules()}
+    assert ("ReflectionPad" in kinds) == (layers == "ours")
     for batch in batches:
         expected = textbook.step(batch["scan"], batch["style"])
         ours.run([batch], 0)
@@ -72,7 +79,7 @@ def test_the_textbook_loop_minimises_what_ours_does(step_time) -> None:
 
 def test_vgg_terms_act_once_a_cadence_period(step_time) -> None:
     batches = step_time.synthetic_batches((32, 32), 1)[:1]
-    vgg = step_time.make_contenders([], quick=True, batches=batches)[2]
+    vgg = step_time.make_contenders([], quick=True, batches=batches)[3]
     acted = []
     for _ in range(5):
         vgg.run(batches, 0)
@@ -113,8 +120,9 @@ def test_lazy_steps_count_by_their_mean_and_outliers_do_not_touch_the_median(ste
         step_time.VGG: [[2.0, 1.0, 1.0, 1.0]],
         step_time.GENERATORS: [[0.5, 0.5, 0.5, 0.5]],
     }
-    speed, vgg = step_time.ratios(times, 0.65)
-    assert (speed["value"], vgg["value"]) == (0.5, 1.25)
+    times[step_time.OUR_LAYERS] = [[4.0, 1.0, 1.0, 1.0]]
+    speed, loop, vgg = step_time.ratios(times, 0.65)
+    assert [r["value"] for r in (speed, loop, vgg)] == [0.5, 1.0, 1.25]
     assert step_time.shares(times) == {"generators": 0.4, "discriminators": 0.4, "vgg": 0.2}
 
 
