@@ -65,7 +65,14 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if "step" in args.parts:
         from bench.step_time import measure_steps, profile_step, step_lines
 
-        step = measure_steps(args.overrides, args.quick, args.rounds, args.periods, say)
+        step = measure_steps(
+            args.overrides,
+            args.quick,
+            args.rounds,
+            args.periods,
+            machine["gemm_gflops"],
+            say,
+        )
         show(["", *step_lines(step), *_verdicts(step)])
         result["step"] = step
         if args.profile:

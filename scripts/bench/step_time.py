@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.ours import Ours
 from bench.settings import WITHOUT_DISCRIMINATORS, WITHOUT_VGG, bench_config, bench_device
@@ -33,7 +34,12 @@ class Contender(Protocol):
 
 
 def measure_steps(
-    overrides: Sequence[str], quick: bool, rounds: int, periods: int, say: Callable[[str], None]
+    overrides: Sequence[str],
+    quick: bool,
+    rounds: int,
+    periods: int,
+    gemm_gflops: Mapping[str, float],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Step times of all contenders, in turns so that the machine's moods hit all alike.
 
@@ -42,6 +48,7 @@ def measure_steps(
         quick: sizes of a smoke test.
         rounds: turns of each contender.
         periods: whole cadence periods of the VGG terms in a turn.
+        gemm_gflops: precision → the rate of matrix products on this machine (GFLOP/s).
         say: takes a line of progress.
 
     Returns:
@@ -52,6 +59,7 @@ def measure_steps(
     contenders = make_contenders(overrides, quick, batches)
     steps = cadence(config.loss) * periods
     times = interleave(contenders, batches, steps, rounds, say)
+    gflop = {c.name: step_gflop(c, batches[0]) for c in contenders if c.name in (TEXTBOOK, PLAIN)}
     device = bench_device(config)
     precision = resolve_precision(config.training.precision, device)
     generator = config.generator.model_dump(mode="json")
@@ -66,6 +74,7 @@ def measure_steps(
         "milliseconds": {name: summarize(blocks) for name, blocks in times.items()},
         "ratios": ratios(times, 0.5 if precision == "bf16" else 0.9),
         "shares": shares(times),
+        "rates": rates(times, gflop, {TEXTBOOK: "fp32", PLAIN: precision}, gemm_gflops),
     }
 
 
@@ -186,6 +195,39 @@ def shares(times: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
     return {name: round(seconds / mean[VGG], 3) for name, seconds in parts.items()}
 
 
+def step_gflop(contender: Contender, batch: Batch) -> float:
+    """Arithmetic of one step's convolutions and matrix products (GFLOP), as torch counts it."""
+    with FlopCounterMode(display=False) as counter:
+        contender.run([batch], 0)
+    return counter.get_total_flops() / 1e9
+
+
+def rates(
+    times: Mapping[str, Sequence[Sequence[float]]],
+    gflop: Mapping[str, float],
+    precisions: Mapping[str, str],
+    gemm_gflops: Mapping[str, float],
+) -> dict[str, dict[str, float]]:
+    """What arithmetic a step does, how fast, and what share that is of a matrix product's rate.
+
+    Args:
+        times: what `interleave` gave.
+        gflop: contender → arithmetic of one step (GFLOP).
+        precisions: contender → its arithmetic.
+        gemm_gflops: precision → rate of matrix products (GFLOP/s).
+    """
+    found = {}
+    for name, work in gflop.items():
+        rate = work / statistics.median(s for block in times[name] for s in block)
+        share = rate / gemm_gflops[precisions[name]]
+        found[name] = {
+            "gflop": round(work, 2),
+            "gflops": round(rate, 1),
+            "gemm_share": round(share, 3),
+        }
+    return found
+
+
 def step_lines(result: Mapping[str, Any]) -> list[str]:
     """The result as lines to print."""
     generator = result["generator"]
@@ -201,7 +243,13 @@ def step_lines(result: Mapping[str, Any]) -> list[str]:
         row = "".join(f"{figures[key]:10.1f}" for key in ("median", "mean", "smallest"))
         lines.append(f"  {name:22}{row}")
     split = ", ".join(f"{name} {share:.0%}" for name, share in result["shares"].items())
-    return [*lines, f"  of a step with VGG: {split}"]
+    lines.append(f"  of a step with VGG: {split}")
+    for name, rate in result["rates"].items():
+        lines.append(
+            f"  {name}: {rate['gflop']:.1f} GFLOP a step, {rate['gflops']:.0f} GFLOP/s, "
+            f"{rate['gemm_share']:.0%} of a matrix product's rate"
+        )
+    return lines
 
 
 def profile_step(overrides: Sequence[str], quick: bool) -> str:

@@ -44,6 +44,10 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
     names = ["textbook", "textbook, our layers", *ours]
     assert list(result["step"]["milliseconds"]) == names
     assert result["step"]["steps_each"] % result["step"]["cadence"] == 0
+    rates = result["step"]["rates"]
+    assert all(r["gflops"] > 0 and r["gemm_share"] > 0 for r in rates.values())
+    # A transposed convolution of width 4 in place of a doubling and one of width 3.
+    assert 0.5 < rates["ours, no VGG"]["gflop"] / rates["textbook"]["gflop"] < 1
     assert result["data"]["volumes"] == 4
     assert 0 < result["data"]["blocked_ms_per_step"] < result["data"]["step_ms"]
     for figures in result["memory"]["mib"].values():
@@ -124,6 +128,25 @@ def test_lazy_steps_count_by_their_mean_and_outliers_do_not_touch_the_median(ste
     speed, loop, vgg = step_time.ratios(times, 0.65)
     assert [r["value"] for r in (speed, loop, vgg)] == [0.5, 1.0, 1.25]
     assert step_time.shares(times) == {"generators": 0.4, "discriminators": 0.4, "vgg": 0.2}
+
+
+def test_the_arithmetic_of_a_step_is_counted_whole(step_time) -> None:
+    class Convolving:
+        name = "convolving"
+
+        def run(self, batches, warmup):
+            weight = torch.ones(4, 1, 3, 3, requires_grad=True)
+            torch.nn.functional.conv2d(batches[0]["scan"], weight).sum().backward()
+            return []
+
+    batch = step_time.synthetic_batches((32, 32), 2)[0]
+    multiplications = 2 * 30 * 30 * 4 * 9
+    counted = step_time.step_gflop(Convolving(), batch)
+    assert counted == pytest.approx(2 * 2 * multiplications / 1e9)  # forward, weights' gradient
+    rates = step_time.rates(
+        {"convolving": [[0.5, 0.25]]}, {"convolving": 3.0}, {"convolving": "bf16"}, {"bf16": 32.0}
+    )
+    assert rates == {"convolving": {"gflop": 3.0, "gflops": 8.0, "gemm_share": 0.25}}
 
 
 def test_a_target_is_met_from_the_side_that_it_is_on(script) -> None:
