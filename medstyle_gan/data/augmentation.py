@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import BorderPad, RandAffine, RandFlip, SpatialCrop
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.schema import AugmentationConfig, DataConfig
 
 
 @contextmanager
@@ -46,11 +46,7 @@ class SampleTransform:
         self._size = (height, width)
         self._random_crop = augmentation.crop == "random"
         shifts = [augmentation.translation * size for size in self._size]
-        self._margins = (
-            _margins(self._size, augmentation.rotation, augmentation.scaling, shifts)
-            if augmentation.affine > 0
-            else (0, 0)
-        )
+        self._margins = affine_margins(self._size, augmentation)
         self._flip = RandFlip(
             prob=0.0 if config.plane == "sagittal" else augmentation.flip, spatial_axis=0
         )
@@ -61,7 +57,8 @@ class SampleTransform:
             RandAffine(
                 prob=1.0,
                 rotate_range=math.radians(augmentation.rotation),
-                scale_range=augmentation.scaling,
+                # One number would scale the first axis alone.
+                scale_range=[augmentation.scaling] * 2,
                 translate_range=shifts,
                 # Smaller than what it is given: the middle of the deformed slice.
                 spatial_size=self._size,
@@ -139,7 +136,7 @@ class SampleTransform:
         self,
         image: np.ndarray,
         starts: list[int],
-        margins: tuple[int, int],
+        margins: Sequence[int],
         fill: float | None,
     ) -> torch.Tensor:
         begin = [start - margin for start, margin in zip(starts, margins, strict=True)]
@@ -163,13 +160,23 @@ class SampleTransform:
         return BorderPad(border, mode="constant", value=fill)(inside)
 
 
-def _margins(
-    size: tuple[int, int], rotation: float, scaling: float, shifts: list[float]
-) -> tuple[int, int]:
-    """How far outside the sample (pixels) the largest affine reaches, along each axis."""
-    turn = math.sin(math.radians(min(rotation, 90.0)))
-    reach = [
-        (1 + scaling) * (own + other * turn) / 2 + shift - own / 2
-        for own, other, shift in zip(size, size[::-1], shifts, strict=True)
-    ]
-    return math.ceil(reach[0]), math.ceil(reach[1])
+def affine_margins(size: Sequence[int], augmentation: AugmentationConfig) -> tuple[int, ...]:
+    """How far outside a sample the largest affine reaches, along each axis.
+
+    A point is scaled, then shifted, then turned. Turned by at most θ, one axis takes at most
+    sin θ of another; about all three axes, at most sin θ + sin² θ.
+
+    Args:
+        size: of the sample, 2-D or 3-D.
+        augmentation: its largest rotation, scaling and translation.
+
+    Returns:
+        Pixels or voxels.
+    """
+    sine = math.sin(math.radians(min(augmentation.rotation, 90.0)))
+    turn = sine if len(size) == 2 else min(1.0, sine + sine**2)
+    reach = [((1 + augmentation.scaling) / 2 + augmentation.translation) * n for n in size]
+    return tuple(
+        math.ceil(own + turn * (sum(reach) - own) - n / 2)
+        for own, n in zip(reach, size, strict=True)
+    )

@@ -10,7 +10,7 @@ import torch
 from monai.transforms import BorderPad, RandAffine, RandFlip
 
 from medstyle_gan.config.schema import DataConfig
-from medstyle_gan.data.augmentation import plain_tensors
+from medstyle_gan.data.augmentation import affine_margins, plain_tensors
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.patch_drawing import Start, draw_patch_pair, start_at
 
@@ -31,7 +31,7 @@ class PatchSamples:
         self._sampler = config.sampler
         self._size = config.sample_size
         shifts = [augmentation.translation * size for size in self._size]
-        self._margins = _margins(self._size, augmentation.rotation, augmentation.scaling, shifts)
+        self._margins = affine_margins(self._size, augmentation)
         self._flip = RandFlip(prob=augmentation.flip, spatial_axis=0)
         self._affine_probability = augmentation.affine
         # Probability 1: as for slices, whether to deform is drawn here.
@@ -91,20 +91,3 @@ class PatchSamples:
             return patch
         padded: torch.Tensor = BorderPad(border, mode="constant", value=volume.fill)(patch)
         return padded
-
-
-def _margins(
-    size: Sequence[int], rotation: float, scaling: float, shifts: Sequence[float]
-) -> tuple[int, ...]:
-    """How far outside the patch (voxels) the largest affine reaches, along each axis.
-
-    An entry beside the diagonal of a product of rotations by at most θ about the three axes is
-    at most sin θ + sin² θ.
-    """
-    sine = math.sin(math.radians(min(rotation, 90.0)))
-    turn = min(1.0, sine + sine**2)
-    reach = [(1 + scaling) * n / 2 + shift for n, shift in zip(size, shifts, strict=True)]
-    return tuple(
-        math.ceil(own + turn * (sum(reach) - own) - n / 2)
-        for own, n in zip(reach, size, strict=True)
-    )

@@ -108,6 +108,23 @@ def test_a_shift_brings_in_the_slices_own_content(data_settings: DataSettings) -
         assert moved <= 0.2 * 32 + 1e-3
 
 
+def test_scaling_acts_along_both_axes_and_reaches_its_largest(data_settings: DataSettings) -> None:
+    """Two channels hold coordinates: steps from pixel to pixel tell the scale of each axis."""
+    only_scaling = {"flip": 0, "affine": 1, "rotation": 0, "scaling": 0.2, "translation": 0}
+    transform = _transform(data_settings, augmentation=only_scaling)
+    stack = np.stack(np.indices((64, 64), dtype=np.float32))
+    samples = [
+        transform.augmented(stack, (31.5, 31.5), 0.0, _state(seed)).numpy() for seed in range(60)
+    ]
+    scales = np.array([[s[0, 17, 16] - s[0, 16, 16], s[1, 16, 17] - s[1, 16, 16]] for s in samples])
+
+    # Of 60 uniform draws the outermost lie within a tenth of the bounds but once in 500 times.
+    np.testing.assert_allclose(scales.min(axis=0), 0.8, atol=0.04)
+    np.testing.assert_allclose(scales.max(axis=0), 1.2, atol=0.04)
+    assert (np.abs(scales - 1) <= 0.2 + 1e-4).all()
+    assert abs(np.corrcoef(scales.T)[0, 1]) < 0.5  # each axis has its own
+
+
 def test_outside_the_slice_an_affine_finds_background(data_settings: DataSettings) -> None:
     wild = {"flip": 0, "affine": 1, "rotation": 45, "scaling": 0.5, "translation": 0.5}
     transform = _transform(data_settings, augmentation=wild)
