@@ -18,7 +18,7 @@ from medstyle_gan.training.observed import observed
 from medstyle_gan.training.throughput import ACROSS_PROCESSES, FIGURES, Throughput
 from medstyle_gan.volumes import atomic_file
 
-# Order of the columns: these groups, each alphabetically; what fits none comes last.
+# Order of the columns: these names and groups (`…/`), each alphabetically; the rest comes last.
 _GROUPS = ["step", "loss/", "learning_rate/", "samples_per_second", "data_wait_share"]
 _GROUPS += ["step_share/", "peak_memory_mib", "energy_joules", "guard/", "validation/"]
 LATEST = "learning_rate/"  # of these the latest value is written, of all else the mean
@@ -207,5 +207,6 @@ def _of_all_processes(
 
 
 def _position(name: str) -> tuple[int, str]:
-    groups = (i for i, group in enumerate(_GROUPS) if name == group or name.startswith(group))
-    return next(groups, len(_GROUPS)), name
+    group, slash, _ = name.partition("/")
+    wanted = group + slash
+    return _GROUPS.index(wanted) if wanted in _GROUPS else len(_GROUPS), name

@@ -69,6 +69,22 @@ def test_columns_are_grouped_whatever_the_order_they_appear_in(tmp_path: Path) -
     assert [row["loss/style_scan_to_style"] for row in read_rows(path)] == ["", "", "", "400"]
 
 
+def test_shares_of_the_step_stand_with_the_throughput(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    names = ["validation/psnr", "step_share/vgg", "guard/skipped", "step_share/generators"]
+    MetricsTable(path).write(1, dict.fromkeys([*names, "loss/generator", "energy_joules"], 0.0))
+
+    assert list(read_rows(path)[0]) == [
+        "step",
+        "loss/generator",
+        "step_share/generators",
+        "step_share/vgg",
+        "energy_joules",
+        "guard/skipped",
+        "validation/psnr",
+    ]
+
+
 def test_last_row_covers_the_steps_that_are_left(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     fit(DummyMethod(), 7, make_metrics(path, 5, 7))
