@@ -18,6 +18,9 @@ from medstyle_gan.volumes import atomic_file
 
 # Raise it when the contents change so that older ones cannot be gone on from.
 FORMAT_VERSION = 3
+# What each holds; `training_state` says what it is.
+PARTS = {"method", "step", "counters", "config", "networks", "ema", "optimizers", "precision"}
+PARTS |= {"pools", "ranks", "best", "guards", "fingerprint", "made_with"}
 
 
 class DamagedCheckpoint(UserError):
@@ -181,7 +184,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(path, f"not readable ({type(error).__name__})") from error
     version = state.get("format_version") if isinstance(state, dict) else None
     if not isinstance(version, int):
-        raise UserError(f"{path}: not a checkpoint of medstyle train; put back one of this run")
+        raise _not_ours(path)
     if version != FORMAT_VERSION:
         newer = version > FORMAT_VERSION
         raise UserError(
@@ -190,6 +193,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             + ("update medstyle_gan" if newer else "go on with that version")
             + ", or start a new run in another folder"
         )
+    if not PARTS <= state.keys():
+        raise _not_ours(path)
     return dict(state)
 
 
@@ -201,6 +206,10 @@ def step_of_checkpoint(path: Path) -> int | None:
         return int(state["step"])
     except Exception:  # missing, damaged or something else: loading it will say what
         return None
+
+
+def _not_ours(path: Path) -> UserError:
+    return UserError(f"{path}: not a checkpoint of medstyle train; put back one of this run")
 
 
 def _refuse_damaged(path: Path) -> None:

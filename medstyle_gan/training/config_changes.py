@@ -68,7 +68,8 @@ def refuse_changes(old: Config, new: Config, step: int) -> dict[str, tuple[Any, 
         step: steps done.
 
     Raises:
-        UserError: naming every field that must not change, with both values and the reason.
+        UserError: naming every field that must not change, with both values and the reason,
+            and those that may.
     """
     changed = changed_fields(old, new)
     refused: dict[str, str] = {}
@@ -83,10 +84,13 @@ def refuse_changes(old: Config, new: Config, step: int) -> dict[str, tuple[Any, 
             refused[key] = f" ({reason})" if reason else ""
     if refused:
         lines = [f"  {k}: was {changed[k][0]}, now {changed[k][1]}{r}" for k, r in refused.items()]
+        allowed = {key: values for key, values in changed.items() if key not in refused}
         raise UserError(
-            "--resume: these fields differ from the run's config.yaml and cannot change:\n"
+            "--resume: these fields are not as the run began with and cannot change:\n"
             + "\n".join(lines)
-            + "\nleave them out, or start a new run in another folder"
+            + "\nput them back (in config.yaml, if it was edited) or leave them out, or start a new "
+            "run in another folder"
+            + (f"; these may change: {_in_short(allowed)}" if allowed else "")
         )
     return changed
 
@@ -96,11 +100,15 @@ def describe_changes(changed: dict[str, tuple[Any, Any]]) -> str:
 
     The paths of collections are left out but for the fact: a line may end in a log.
     """
+    return f"changed since the run's checkpoint: {_in_short(changed)}"
+
+
+def _in_short(changed: dict[str, tuple[Any, Any]]) -> str:
     parts = []
     for key, (was, now) in changed.items():
         where = key in ("data.scans", "data.style", "data.pairs.folder", "data.cache.folder")
         parts.append(f"{key} (another place)" if where else f"{key} {was} → {now}")
-    return "changed since the run began: " + ", ".join(parts)
+    return ", ".join(parts)
 
 
 def flat_fields(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

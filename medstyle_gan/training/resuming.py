@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
+from medstyle_gan.training.checkpoint_files import Found
 from medstyle_gan.training.config_changes import describe_changes, refuse_changes
 from medstyle_gan.training.run_folder import RunFolder
 from medstyle_gan.training.run_record import describe_differences
@@ -34,6 +37,8 @@ class Resumed:
 def find_resumed(run: RunFolder, config: Config, processes: int) -> Resumed:
     """The newest intact checkpoint of a run, if this config may go on with it.
 
+    What the weights were trained with stands in the checkpoint: config.yaml can be edited.
+
     Args:
         run: its folder.
         config: asked for.
@@ -42,9 +47,6 @@ def find_resumed(run: RunFolder, config: Config, processes: int) -> Resumed:
     Raises:
         UserError: there is no run or no intact checkpoint, or it is one of another training.
     """
-    old = run.read_config()
-    if old.method.name != config.method.name:  # its fields say nothing to the other
-        refuse_changes(old, config, step=0)
     found = run.checkpoints.newest_intact()
     state, path = found.state, found.path
     if state["method"] != config.method.name:
@@ -52,7 +54,7 @@ def find_resumed(run: RunFolder, config: Config, processes: int) -> Resumed:
             f"{path}: a checkpoint of {state['method']}, not of {config.method.name}; put back "
             "one of this run, or start a new run in another folder"
         )
-    changed = refuse_changes(old, config, state["step"])
+    changed = refuse_changes(_config_of(found), config, state["step"])
     if len(state["ranks"]) != processes:
         raise UserError(
             f"{path}: written by {len(state['ranks'])} processes together, now there are "
@@ -61,3 +63,13 @@ def find_resumed(run: RunFolder, config: Config, processes: int) -> Resumed:
         )
     notices = [found.describe(), describe_changes(changed) if changed else None]
     return Resumed(state, [notice for notice in notices if notice is not None])
+
+
+def _config_of(found: Found) -> Config:
+    try:
+        return Config.model_validate(found.state["config"])
+    except ValidationError as error:
+        raise UserError(
+            f"{found.path}: its settings are not those of this version of medstyle_gan; go on "
+            "with the version that wrote it, or start a new run in another folder"
+        ) from error

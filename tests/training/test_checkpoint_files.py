@@ -13,6 +13,7 @@ import torch
 from medstyle_gan.errors import UserError
 from medstyle_gan.training.checkpoint import (
     FORMAT_VERSION,
+    PARTS,
     DamagedCheckpoint,
     load_checkpoint,
     save_checkpoint,
@@ -24,12 +25,13 @@ MARK = 3.25  # a tensor full of it stands in each file, to be found and spoilt
 
 
 def state_of(step: int) -> dict[str, Any]:
-    return {
+    own = {
         "format_version": FORMAT_VERSION,
         "method": "cyclegan",
         "step": step,
-        "weights": torch.full((64,), MARK),
+        "networks": torch.full((64,), MARK),
     }
+    return dict.fromkeys(PARTS) | own
 
 
 @pytest.fixture
@@ -252,6 +254,22 @@ def test_another_format_is_refused(
     with pytest.raises(UserError, match=rf"last\.ckpt: .*{message}") as caught:
         load_checkpoint(files.last)
     assert not isinstance(caught.value, DamagedCheckpoint)
+
+
+@pytest.mark.parametrize("state", [{}, {"state_dict": {}, "epoch": 1}, [1], 5])
+def test_something_else_that_torch_saved_is_refused(files: CheckpointFiles, state: Any) -> None:
+    files.folder.mkdir()
+    torch.save(state, files.last)
+    with pytest.raises(UserError, match=r"last\.ckpt: not a checkpoint of medstyle train"):
+        files.newest_intact()
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_a_checkpoint_that_lacks_a_part_is_refused(files: CheckpointFiles, part: str) -> None:
+    state = {name: value for name, value in state_of(5).items() if name != part}
+    save_checkpoint(files.last, state)
+    with pytest.raises(UserError, match=r"last\.ckpt: not a checkpoint of medstyle train"):
+        files.newest_intact()
 
 
 def test_a_folder_in_place_of_the_file_is_refused(files: CheckpointFiles) -> None:
