@@ -193,7 +193,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             + ("update medstyle_gan" if newer else "go on with that version")
             + ", or start a new run in another folder"
         )
-    if not PARTS <= state.keys():
+    if PARTS - state.keys():
         raise _not_ours(path)
     return dict(state)
 

@@ -88,8 +88,8 @@ def refuse_changes(old: Config, new: Config, step: int) -> dict[str, tuple[Any, 
         raise UserError(
             "--resume: these fields are not as the run began with and cannot change:\n"
             + "\n".join(lines)
-            + "\nput them back (in config.yaml, if it was edited) or leave them out, or start a new "
-            "run in another folder"
+            + "\nput them back (in config.yaml, where it was edited), leave them out, or start a "
+            "new run in another folder"
             + (f"; these may change: {_in_short(allowed)}" if allowed else "")
         )
     return changed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ from medstyle_gan.methods.vgg_regularizer import Grams
 
 # Part of every key: raise it when the same facts come to mean other values.
 _FORMAT_VERSION = 1
+# Entries that stay, those used last: at about 5 MB each they take less than some volumes.
+_KEPT = 32
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def grams_of(
@@ -26,7 +31,8 @@ def grams_of(
     """Take mean Gram matrices from the cache, or make them and keep them there.
 
     What is read is bit for bit what was made. An entry that is damaged is made again. The key
-    is the facts' SHA-256 and the file holds matrices only: no path and no name.
+    is the facts' SHA-256 and the file holds matrices only: no path and no name. Of many entries
+    those that were used last stay.
 
     Args:
         facts: all that the values depend on, as JSON takes it.
@@ -49,6 +55,7 @@ def grams_of(
         if grams is None:
             grams = make()
             _write(path, grams)
+            _remove_old(folder)
     return make() if grams is None else grams
 
 
@@ -63,6 +70,8 @@ def _read(path: Path) -> dict[str, Grams] | None:
         return None
     if digest != _digest(flat):
         return None
+    with suppress(OSError):  # another's cache, which may be read and not written
+        os.utime(path)
     grams: dict[str, Grams] = {}
     for name, matrix in flat.items():
         domain, _, layer = name.partition(".")
@@ -78,6 +87,18 @@ def _write(path: Path, grams: dict[str, Grams]) -> None:
     }
     with cache_file(path) as file:
         file.write(safetensors.torch.save(flat, {"sha256": _digest(flat)}))
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what was used longest ago; a run that is reading it has it open and goes on."""
+    used: dict[Path, int] = {}
+    for path in folder.glob("*.safetensors"):
+        if _KEY.fullmatch(path.stem):  # the folder may hold what is not ours
+            with suppress(OSError):  # another run may remove it meanwhile
+                used[path] = path.stat().st_mtime_ns
+    for path in sorted(used, key=used.__getitem__, reverse=True)[_KEPT:]:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _digest(flat: Grams) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from medstyle_gan.methods.vgg_regularizer import Grams
+from medstyle_gan.training import gram_cache
 from medstyle_gan.training.gram_cache import grams_of
 from tests.end_to_end.full_disk import full_disk
 
@@ -107,6 +109,32 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, make: Ma
     grams_of(FACTS, tmp_path, make)
     assert make.calls == 3
     assert entry(tmp_path).is_file()
+
+
+def test_of_many_entries_those_used_last_stay_and_nothing_else_is_touched(
+    tmp_path: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gram_cache, "_KEPT", 2)
+    theirs = [tmp_path / "model.safetensors", tmp_path / "volume.npy"]
+    for path in theirs:
+        path.write_bytes(b"somebody's")
+        os.utime(path, (0, 0))
+    facts = [FACTS | {"seed": seed} for seed in range(3)]
+    for seed in (1, 0):
+        grams_of(facts[seed], tmp_path, make)
+        for path in set(tmp_path.glob("*.safetensors")) - {*theirs}:
+            os.utime(path, (1, 1))  # long ago
+    grams_of(facts[1], tmp_path, make)  # read, and so used later than the other
+
+    grams_of(facts[2], tmp_path, make)
+
+    assert make.calls == 3
+    grams_of(facts[1], tmp_path, make)
+    assert make.calls == 3
+    grams_of(facts[0], tmp_path, make)
+    assert make.calls == 4
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2 + 1
+    assert all(path.read_bytes() == b"somebody's" for path in theirs)
 
 
 def test_a_mistake_in_making_is_told_and_leaves_nothing(tmp_path: Path, make: Maker) -> None:
