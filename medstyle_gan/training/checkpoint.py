@@ -17,10 +17,10 @@ from medstyle_gan.methods.image_pool import merge_states
 from medstyle_gan.volumes import atomic_file
 
 # Raise it when the contents change so that older ones cannot be gone on from.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # What each holds; `training_state` says what it is.
 PARTS = {"method", "step", "counters", "config", "networks", "ema", "optimizers", "precision"}
-PARTS |= {"pools", "ranks", "best", "guards", "fingerprint", "made_with"}
+PARTS |= {"pools", "ranks", "best", "guards", "fingerprint", "vgg", "made_with"}
 
 
 class DamagedCheckpoint(UserError):
@@ -41,10 +41,12 @@ class Circumstances:
 
     Attributes:
         fingerprint: of the data (no path, no name), to notice that a collection has changed.
+        vgg: what the VGG-19's weights are known by; None without one.
         made_with: versions and machine, to notice that they have.
     """
 
     fingerprint: dict[str, Any]
+    vgg: str | None
     made_with: dict[str, Any]
 
 
@@ -97,6 +99,7 @@ def training_state(
         "best": best,
         "guards": guards,
         "fingerprint": circumstances.fingerprint,
+        "vgg": circumstances.vgg,
         "made_with": circumstances.made_with,
     }
 

@@ -25,7 +25,12 @@ CHANGEABLE = (
     "training.keep_checkpoints",
     "training.max_time",
     "training.validate_every",
+    # The file may move; the weights themselves are compared instead.
+    "vgg.weights",
 )
+
+# Fields that name files, which each machine may have in a place of its own.
+PLACES = ("data.scans", "data.style", "data.pairs.folder", "data.cache.folder", "vgg.weights")
 
 _NETWORKS = "the saved weights are those of other networks"
 _DEALT = "each process has its own part of every batch"
@@ -106,8 +111,7 @@ def describe_changes(changed: dict[str, tuple[Any, Any]]) -> str:
 def _in_short(changed: dict[str, tuple[Any, Any]]) -> str:
     parts = []
     for key, (was, now) in changed.items():
-        where = key in ("data.scans", "data.style", "data.pairs.folder", "data.cache.folder")
-        parts.append(f"{key} (another place)" if where else f"{key} {was} → {now}")
+        parts.append(f"{key} (another place)" if key in PLACES else f"{key} {was} → {now}")
     return ", ".join(parts)
 
 

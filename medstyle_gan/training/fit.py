@@ -106,7 +106,7 @@ def train(
             logger = make_wandb_logger(config, run.path) if first else None
             prepared = prepare_training(config, state, show_progress=announce is not None)
             facts = made_with(prepared.device, prepared.precision, processes)
-            circumstances = Circumstances(prepared.data.fingerprint(), facts)
+            circumstances = Circumstances(prepared.data.fingerprint(), prepared.vgg, facts)
             if first:
                 if resume or begin_again:
                     run.write_config(config)

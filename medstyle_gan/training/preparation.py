@@ -22,7 +22,7 @@ from medstyle_gan.training.compilation import compile_networks, refuse_without_c
 from medstyle_gan.training.config_changes import flat_fields
 from medstyle_gan.training.processes import first_on_machine, refuse_differences
 from medstyle_gan.training.regularizer import load_features, make_regularizer
-from medstyle_gan.training.run_record import refuse_changed_data
+from medstyle_gan.training.run_record import refuse_changed_data, refuse_other_weights
 from medstyle_gan.training.validation import Validation, make_validation
 
 
@@ -34,6 +34,7 @@ class Prepared:
         data: ready to be drawn from.
         method: at the step that the training begins with.
         validation: None where nothing can be validated on.
+        vgg: what the VGG-19's weights are known by; None without its terms.
         device: where it trains.
         precision: arithmetic of the networks.
     """
@@ -41,6 +42,7 @@ class Prepared:
     data: UnpairedDataModule
     method: CycleGAN
     validation: Validation | None
+    vgg: str | None
     device: torch.device
     precision: Precision
 
@@ -101,6 +103,10 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     if config.data.pairs.folder:
         find_pairs(config.data.pairs)
     features = load_features(config)
+    vgg = None if features is None else features.identity()
+    refuse_differences({"their SHA-256": vgg}, "the weights of the VGG-19 (vgg.weights)")
+    if state is not None:
+        refuse_other_weights(state["vgg"], vgg)
     data = UnpairedDataModule(config)
     with FilesProgress("preparing") as progress:
         data.on_progress = progress.show if show_progress else None
@@ -124,7 +130,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     if validation is not None and state is not None and state["best"] is not None:
         validation.load_state_dict(state["best"])
     compile_networks(method, config)
-    return Prepared(data, method, validation, device, precision)
+    return Prepared(data, method, validation, vgg, device, precision)
 
 
 def _device(config: Config) -> torch.device:

@@ -18,11 +18,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
-from medstyle_gan.training.config_changes import flat_fields
+from medstyle_gan.training.config_changes import PLACES, flat_fields
 
 USER_MISTAKE = 2  # exit code
-# Each machine may have its own.
-_PATHS = ("data.scans", "data.style", "data.pairs.folder", "data.cache.folder")
 
 
 @dataclass(frozen=True)
@@ -181,11 +179,12 @@ def refuse_differences(facts: dict[str, Any], what: str) -> None:
 
 
 def shared_settings(config: Config) -> dict[str, Any]:
-    """What must be the same for all processes, by dotted name: all settings but the paths."""
+    """What must be the same for all processes, by dotted name: all settings but the places.
+
+    What stands in those places is compared when it has been read.
+    """
     settings = flat_fields(config.model_dump(mode="json"))
-    if config.vgg.weights != "imagenet" and not config.vgg.weights.startswith("random:"):
-        settings.pop("vgg.weights")
-    return {name: value for name, value in settings.items() if name not in _PATHS}
+    return {name: value for name, value in settings.items() if name not in PLACES}
 
 
 def _gather_or_leave(mistake: str | None, value: Any = None) -> list[Any]:

@@ -127,6 +127,23 @@ def refuse_changed_data(before: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
+def refuse_other_weights(before: str | None, now: str | None) -> None:
+    """Check that the VGG-19 is the one that a run was trained with.
+
+    Args:
+        before, now: what its weights are known by; None without its terms.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if before != now:
+        raise UserError(
+            "--resume: the VGG-19's weights (vgg.weights) are not those that the run was trained "
+            "with, and its losses would be measured differently; give those, or start a new run "
+            "in another folder"
+        )
+
+
 _CONTENTS = ("contents", "validation_contents")
 
 

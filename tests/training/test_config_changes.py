@@ -29,7 +29,7 @@ def config(*overrides: str) -> Config:
         ("data.sampler.match=none", "other samples"),
         ("loss.cycle.weight=3", "other rules"),
         ("method.ema_decay=0.5", "other rules"),
-        ("vgg.weights=random:1", "measured differently"),
+        ("vgg.scale=0.5", "measured differently"),
         ("training.seed=1", "random choice"),
         ("training.batch_size=2", "other samples"),
         ("training.devices=2", "part of every batch"),
@@ -52,10 +52,12 @@ def test_every_field_is_changeable_or_has_a_reason_to_be_refused() -> None:
 
 def test_allowed_changes_are_told_in_one_line_without_paths() -> None:
     overrides = ("logging.log_every=7", "data.scans=/home/someone", "training.keep_checkpoints=9")
+    overrides += ("vgg.weights=/home/someone/vgg.pth",)
     told = describe_changes(refuse_changes(config(), config(*overrides), step=10))
     assert "logging.log_every 50 → 7" in told
     assert "training.keep_checkpoints 3 → 9" in told
     assert "data.scans (another place)" in told
+    assert "vgg.weights (another place)" in told
     assert "someone" not in told
     assert "\n" not in told
 

@@ -17,12 +17,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, load_bundle
 from medstyle_gan.methods import CycleGAN
+from medstyle_gan.networks.vgg19_weights import convolution_shapes, random_weights
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint, save_checkpoint
 from medstyle_gan.training.throughput import FIGURES
@@ -297,6 +299,29 @@ def test_resume_refuses_a_checkpoint_of_another_method_or_of_more_processes(
     save_checkpoint(path, state | {"ranks": 2 * state["ranks"]})
     with pytest.raises(UserError, match="written by 2 processes together, now there are 1"):
         train(small_config(folders), copied_run, resume=True)
+
+
+def test_resume_takes_the_same_vgg_weights_from_elsewhere_and_no_others(
+    run: Path, copied_run: Path, folders: PhantomFolders, tmp_path: Path
+) -> None:
+    weights = {
+        f"{convolution_shapes()[layer][0]}.{kind}": tensor
+        for (layer, _, kind), tensor in (
+            (name.partition("."), tensor) for name, tensor in random_weights(0).items()
+        )
+    }
+    path = tmp_path / "vgg.safetensors"
+    save_file(weights, path)
+    last = copied_run / "checkpoints" / "step_00000008.ckpt"
+    last.unlink()
+    (copied_run / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(UserError, match=r"VGG-19's weights \(vgg\.weights\) are not those that"):
+        train(small_config(folders, "vgg.weights=random:1"), copied_run, resume=True)
+    assert not last.exists()
+
+    train(small_config(folders, f"vgg.weights={path}"), copied_run, resume=True)
+
+    assert_same_weights(run, copied_run)
 
 
 def test_resume_without_a_run_says_so(folders: PhantomFolders, tmp_path: Path) -> None:

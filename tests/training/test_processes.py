@@ -125,6 +125,7 @@ def runs(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> R
             "resumed", stopped, out="stopped", resume=True, notes=str(runs.folder / "resumed")
         ),
         runs.case("seeds", {}, rank_overrides={"1": {"training.seed": 5}}),
+        runs.case("other weights", {}, rank_overrides={"1": {"vgg.weights": "random:1"}}),
         runs.case("no data", {}, rank_overrides={"1": {"data.scans": str(folders.scans / "no")}}),
         runs.case(
             "other data", {}, rank_overrides={"1": {"data.scans": str(folders.pairs / "*/scan*")}}
@@ -306,6 +307,7 @@ def test_only_the_first_process_speaks(runs: Runs) -> None:
     ("name", "parts"),
     [
         ("seeds", ["training.seed is 0 in process 0", "5 in process 1"]),
+        ("other weights", ["about the weights of the VGG-19 (vgg.weights)", "in process 1"]),
         ("no data", ["process 1: ", "no such file or folder"]),
         ("other data", ["about the data: scan.volumes is 5 in process 0", "3 in process 1"]),
     ],
