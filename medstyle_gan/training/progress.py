@@ -13,12 +13,15 @@ from tqdm import tqdm
 
 from medstyle_gan.training.interval import IntervalMeans
 from medstyle_gan.training.observed import observed
-from medstyle_gan.training.throughput import Throughput
+from medstyle_gan.training.throughput import STEP_PARTS, Throughput
 
 # What is shown → the losses whose mean it is.
 _SHOWN = {"generator": "loss/generator", "discriminator": "loss/discriminator_"}
 _SHOWN |= {"cycle": "loss/cycle_"}
-_TERMINAL_FORMAT = "step {n_fmt}/{total_fmt} |{bar}| {desc} {rate_noinv_fmt}, {remaining} left"
+# What a narrow terminal cuts off stands last.
+_TERMINAL_FORMAT = (
+    "step {n_fmt}/{total_fmt} |{bar}| {desc} {rate_noinv_fmt}, {remaining} left{postfix}"
+)
 _WAIT_WORTH_SHOWING = 0.05  # share of the time without a batch
 _WAIT_WINDOW = 15.0  # seconds of training that the share is taken over, at least
 
@@ -32,7 +35,8 @@ class TrainingProgress(ProgressBar):
         line_every: Seconds between plain lines.
         redraw_every: Seconds between redraws on a terminal; losses are read only then.
         clock: Seconds, monotonic.
-        throughput: Tells the wait for data, which is shown where it is worth it.
+        throughput: Tells the wait for data, which is shown where it is worth it, and what it
+            measured last (`shown_throughput`).
     """
 
     def __init__(
@@ -120,14 +124,17 @@ class TrainingProgress(ProgressBar):
     def _show(self, step: int) -> None:
         losses = shown_losses(self._means.means()) + self._wait()
         self._means.clear()
+        figures = "" if self._throughput is None else shown_throughput(self._throughput.latest)
         if self._bar is not None:
             self._bar.set_description_str(losses, refresh=False)
+            self._bar.set_postfix_str(figures, refresh=False)
             self._bar.update(step - self._bar.n)
         else:
             rate = _rate(self._shown, (step, self._clock()))
             overall = _rate(self._first, (step, self._clock()))
             left = f"{format_seconds((self._steps - step) / overall)} left" if overall else ""
-            self.print(f"step {step}/{self._steps}  {losses}  {rate:.2f} steps/s, {left}")
+            line = f"step {step}/{self._steps}  {losses}  {rate:.2f} steps/s, {left}"
+            self.print(f"{line}, {figures}" if figures else line)
         self._shown = (step, self._clock())
 
     def _wait(self) -> str:
@@ -156,6 +163,29 @@ def shown_losses(means: Mapping[str, float]) -> str:
         if values:
             parts.append(f"{label} {sum(values) / len(values):.3f}")
     return "  ".join(parts)
+
+
+def shown_throughput(figures: Mapping[str, float]) -> str:
+    """What a row of `metrics.csv` tells of speed, memory and power, as far as it is known.
+
+    Args:
+        figures: as `Throughput.latest` holds them.
+
+    Returns:
+        Such as `2.1 samples/s, generators/discriminators/vgg 61/22/12%, 1.9 GiB, 31 W`.
+    """
+    parts = []
+    if "samples_per_second" in figures:
+        parts.append(f"{figures['samples_per_second']:.3g} samples/s")
+    shares = [figures[name] for name in map("step_share/{}".format, STEP_PARTS) if name in figures]
+    if shares:
+        percent = "/".join(f"{100 * share:.0f}" for share in shares)
+        parts.append(f"{'/'.join(STEP_PARTS)} {percent}%")
+    if "peak_memory_mib" in figures:
+        parts.append(f"{figures['peak_memory_mib'] / 1024:.1f} GiB")
+    if "watts" in figures:
+        parts.append(f"{figures['watts']:.0f} W")
+    return ", ".join(parts)
 
 
 def format_seconds(seconds: float) -> str:

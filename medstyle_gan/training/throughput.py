@@ -43,6 +43,9 @@ class Throughput(L.Callback):
         period: steps after which the kinds of steps repeat; only whole periods are taken apart,
             so that terms that act every few steps count for what they are.
         energy: joules used so far, None where nothing tells; by default the device's own.
+
+    Attributes:
+        latest: of each figure the last that `measure` gave, and `watts`, the mean power.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Throughput(L.Callback):
         self._step_clock: StepClock | None = None
         self._device = torch.device("cpu")
         self._world_size = 1
+        self.latest: dict[str, float] = {}
         self._pauses = 0
         self._total = self._total_waited = 0.0
         self._restart()
@@ -146,6 +150,9 @@ class Throughput(L.Callback):
         energy = self._energy()
         if energy is not None and self._energy_began is not None:
             figures["energy_joules"] = energy - self._energy_began - self._energy_paused
+        self.latest |= figures
+        if "energy_joules" in figures and elapsed > 1e-6:
+            self.latest["watts"] = figures["energy_joules"] / elapsed
         self._restart()
         return figures
 

@@ -10,6 +10,7 @@ import pytest
 from medstyle_gan.training.progress import (
     TrainingProgress,
     format_seconds,
+    shown_throughput,
 )
 from medstyle_gan.training.throughput import Throughput
 from tests.training.dummy_method import DummyMethod, fit
@@ -117,6 +118,47 @@ def test_the_wait_that_is_shown_is_the_latest() -> None:
     lines = stream.getvalue().splitlines()
     assert "waits for data 75%" in lines[1]
     assert "waits" not in lines[-1]
+
+
+FIGURES = {
+    "samples_per_second": 2.125,
+    "data_wait_share": 0.01,
+    "step_share/generators": 0.612,
+    "step_share/discriminators": 0.2,
+    "step_share/vgg": 0.1,
+    "peak_memory_mib": 1945.6,
+    "watts": 31.4,
+}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "text"),
+    [
+        ("data", "2.12 samples/s, generators/discriminators/vgg 61/20/10%, 1.9 GiB, 31 W"),
+        ("step_share", "2.12 samples/s, 1.9 GiB, 31 W"),
+        ("watts", "2.12 samples/s, generators/discriminators/vgg 61/20/10%, 1.9 GiB"),
+        ("", ""),
+    ],
+)
+def test_figures_are_shown_as_far_as_they_are_known(left_out: str, text: str) -> None:
+    figures = {name: value for name, value in FIGURES.items() if not name.startswith(left_out)}
+    assert shown_throughput(figures) == text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_was_measured_last_stands_at_the_end_of_the_line(terminal: bool) -> None:
+    stream, clock = Terminal() if terminal else io.StringIO(), TickingClock()
+    throughput = Throughput(clock, energy=lambda: 25 * clock.now)
+    progress = TrainingProgress(8, stream, 30.0, 0.0, clock, throughput)
+
+    class Row(L.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            throughput.measure()
+
+    fit(DummyMethod(), 8, [throughput, Tick(clock), Row(), progress])
+
+    last = stream.getvalue().rstrip("\n").splitlines()[-1].split("\r")[-1]
+    assert re.search(r"left, 0\.[12] samples/s, [\d.]+ GiB, 25 W", last)
 
 
 def test_lightnings_own_bar_is_replaced(capfd: pytest.CaptureFixture[str]) -> None:
