@@ -25,7 +25,7 @@ from medstyle_gan.training.checkpointing import Checkpointing
 from medstyle_gan.training.config_changes import refuse_changes
 from medstyle_gan.training.guard_figures import Probe, make_probe
 from medstyle_gan.training.guards import Guards
-from medstyle_gan.training.interruption import Interruption, Reason
+from medstyle_gan.training.interruption import Interruption, Reason, ended_at_once
 from medstyle_gan.training.launching import Launch, processes_of
 from medstyle_gan.training.memory import describe_step, explaining_out_of_memory
 from medstyle_gan.training.metrics_csv import MetricsCSV
@@ -73,7 +73,8 @@ def train(
     Raises:
         UserError: for unusable data or settings, a folder that is in use, or a resume of
             something else than this run.
-        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
+        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written; before the first step
+            at once.
         SystemExit: with code 143 after SIGTERM, 75 after SIGUSR1 or when `training.max_time` is
             over, likewise.
     """
@@ -83,7 +84,11 @@ def train(
     if resume == "if_started":
         resume = run.checkpoints.any()
         begin_again = not resume and run.config.exists()  # stopped before its first checkpoint
-    with processes_of(config, run.path, resume) as launch, ExitStack() as lock:
+    with (
+        ended_at_once(announce),
+        processes_of(config, run.path, resume) as launch,
+        ExitStack() as lock,
+    ):
         # Of several processes the first one makes the folder, writes and speaks.
         first, processes = launch.process.is_first, launch.process.world_size
         if not first:

@@ -1,8 +1,9 @@
 """What stops a training early: Ctrl-C, SIGTERM, SIGUSR1 and the end of its time.
 
 Each is noted, so that the step is finished and a checkpoint written, and then told by the exit
-code. A job script can tell by it what to do: 75 (`EX_TEMPFAIL` of sysexits.h) is a training
-whose time is over, which wants to be started again; 143 one that somebody else ended.
+code; before the first step and after the last one it ends the training at once. A job script
+can tell by the code what to do: 75 (`EX_TEMPFAIL` of sysexits.h) is a training whose time is
+over, which wants to be started again; 143 one that somebody else ended.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType, TracebackType
 from typing import Any
@@ -89,12 +91,7 @@ class Interruption:
 
     def as_exception(self) -> BaseException:
         """What ends the program: `KeyboardInterrupt`, or an exit with 143 or 75."""
-        reason = self.reason or self.noted
-        if reason is Reason.CTRL_C:
-            return KeyboardInterrupt()
-        if reason is Reason.TERMINATED:
-            return SystemExit(128 + signal.SIGTERM)
-        return SystemExit(TIME_IS_OVER_CODE)
+        return _exception(self.reason or self.noted)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         again = self._signalled is not Reason.NONE
@@ -102,3 +99,46 @@ class Interruption:
             raise KeyboardInterrupt
         if not again or number == signal.SIGTERM:
             self._signalled = _REASONS[signal.Signals(number)]
+
+
+@contextmanager
+def ended_at_once(announce: Callable[[str], None] | None) -> Iterator[None]:
+    """Where no step is under way, SIGTERM and SIGUSR1 end the program by their exit codes.
+
+    Left alone they would kill it: SIGUSR1 with a code that asks for no requeue. Ctrl-C raises
+    already. An `Interruption` inside takes its signals. Does nothing outside the main thread.
+
+    Args:
+        announce: takes a line; None says nothing.
+
+    Raises:
+        SystemExit: with code 143 or 75.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signalled: list[Reason] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signalled.append(_REASONS[signal.Signals(number)])
+        raise _exception(signalled[0])
+
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    previous = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    except SystemExit:
+        if signalled and announce is not None:
+            announce("stopped while no step was under way: all that was written stays")
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _exception(reason: Reason) -> BaseException:
+    if reason is Reason.CTRL_C:
+        return KeyboardInterrupt()
+    if reason is Reason.TERMINATED:
+        return SystemExit(128 + signal.SIGTERM)
+    return SystemExit(TIME_IS_OVER_CODE)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from medstyle_gan.training.interruption import Interruption, Reason
+from medstyle_gan.training.interruption import Interruption, Reason, ended_at_once
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -60,3 +60,26 @@ def test_the_time_is_over_at_the_deadline_and_a_signal_counts_more() -> None:
         assert getattr(interruption.as_exception(), "code", None) == 75
         signal.raise_signal(signal.SIGTERM)
         assert interruption.noted is Reason.TERMINATED
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_where_no_step_is_under_way_a_signal_ends_at_once(number: int, code: int) -> None:
+    before = [signal.getsignal(number) for number in HANDLED]
+    lines: list[str] = []
+    interruption = Interruption()
+    with ended_at_once(lines.append), interruption:
+        signal.raise_signal(number)  # in a step: noted
+    assert interruption.noted is not Reason.NONE
+    assert lines == []
+    with pytest.raises(SystemExit) as caught, ended_at_once(lines.append):
+        signal.raise_signal(number)
+    assert caught.value.code == code
+    assert lines == ["stopped while no step was under way: all that was written stays"]
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
+def test_other_exits_say_nothing_of_signals() -> None:
+    lines: list[str] = []
+    with pytest.raises(SystemExit), ended_at_once(lines.append):
+        raise SystemExit(143)
+    assert lines == []
