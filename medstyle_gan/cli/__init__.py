@@ -121,7 +121,13 @@ def _overview() -> str:
         f"commands:\n{rows}\n"
         "options:\n"
         "  -h, --help  show this text; `medstyle COMMAND --help` shows a command's options\n"
-        "  --version   show the version\n"
+        "  --version   show the version\n\n"
+        "exit codes:\n"
+        "  0    done\n"
+        "  1    some of the work failed; it is listed at the end\n"
+        "  2    a mistake in what was given, told in one message\n"
+        "  75   a training's time (--max-time, SIGUSR1) is over: go on with it by --resume\n"
+        "  130  Ctrl-C, and 143 SIGTERM: of a training after a checkpoint\n"
     )
 
 

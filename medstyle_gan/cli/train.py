@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-time",
         metavar="T",
-        help="stop with a checkpoint and exit code 75 after T: 90m, 12h, 3d or HH:MM:SS",
+        help="stop with a checkpoint and exit code 75 after T: 90m, 12h, 3d, HH:MM:SS or "
+        "D-HH:MM:SS",
     )
     parser.add_argument(
         "--wandb", choices=["off", "offline", "online"], help="Weights & Biases (default: off)"

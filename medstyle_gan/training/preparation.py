@@ -20,6 +20,7 @@ from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
 from medstyle_gan.training.compilation import compile_networks, refuse_without_compiler
 from medstyle_gan.training.config_changes import flat_fields
+from medstyle_gan.training.memory import explaining_out_of_memory
 from medstyle_gan.training.processes import first_on_machine, refuse_differences
 from medstyle_gan.training.regularizer import load_features, make_regularizer
 from medstyle_gan.training.run_record import refuse_changed_data, refuse_other_weights
@@ -69,10 +70,13 @@ class Prepared:
                 "learning rates as configured, however many there are)"
             )
         compiled = ", compiled," if training.compile else ""
+        chosen = ""
+        if training.precision == "auto":
+            chosen = f" (auto: it has {'' if self.precision == 'bf16' else 'no '}native bf16)"
         first = f"from step {start} " if start else ""
         what = (
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
-            f"batch {batch}{several}, {self.precision}{compiled} on {self.device.type}, "
+            f"batch {batch}{several}, {self.precision}{compiled} on {self.device.type}{chosen}, "
             f"{math.ceil(samples / training.global_batch_size)} steps an epoch of {samples} scan "
             "samples"
         )
@@ -116,11 +120,13 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     refuse_differences(flat_fields(data.fingerprint()), "the data")
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
-    regularizer = make_regularizer(config, features, data, device, precision)
+    channels = {"scan": data.scan.channels, "style": data.style.channels}
+    with explaining_out_of_memory(config, channels, precision, device):
+        regularizer = make_regularizer(config, features, data, device, precision)
     # The networks' start must not depend on what was made before them.
     L.seed_everything(config.training.seed, verbose=False)
     method: CycleGAN = METHODS[config.method.name](
-        config, data.scan.channels, data.style.channels, regularizer
+        config, channels["scan"], channels["style"], regularizer
     )
     _refuse_sample_size(config, method)
     if state is not None:

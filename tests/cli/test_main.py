@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import signal
 import subprocess
 import sys
 import types
@@ -11,8 +13,9 @@ import pytest
 
 import medstyle_gan
 from medstyle_gan import cli
-from medstyle_gan.cli import COMMANDS, Command, main
+from medstyle_gan.cli import COMMANDS, INTERRUPTED, USER_MISTAKE, Command, main
 from medstyle_gan.errors import UserError
+from medstyle_gan.training.interruption import TIME_IS_OVER_CODE
 
 HEAVY = {"torch", "numpy", "monai", "lightning", "nibabel", "scipy", "matplotlib", "wandb"}
 Run = Callable[[argparse.Namespace], int]
@@ -73,6 +76,13 @@ def test_the_overview_names_every_command_and_imports_none() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(f"  {name} " in run.stdout for name in COMMANDS)
     assert run.stderr.strip() == "set()"
+
+
+def test_the_overview_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out.partition("exit codes:")[2]
+    codes = {0, 1, USER_MISTAKE, TIME_IS_OVER_CODE, INTERRUPTED, 128 + signal.SIGTERM}
+    assert {int(number) for number in re.findall(r"\b\d+\b", told)} == codes
 
 
 def test_the_module_runs_as_a_program() -> None:

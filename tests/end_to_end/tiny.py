@@ -19,7 +19,7 @@ SIZES = [
     "discriminator.layers=1",
     "vgg.weights=random:0",
 ]
-SIZES_3D = [*SIZES, "data.spacing=[5,5,5]", "data.sample_size=[24,24,8]", "data.workers=0"]
+SIZES_3D = [*SIZES, "data.spacing=[5,5,2.5]", "data.sample_size=[24,24,16]", "data.workers=0"]
 TINY = [
     *SIZES,
     "loss.perceptual.layers=[relu2_1]",

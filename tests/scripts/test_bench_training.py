@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.scripts.conftest import LoadScript
+
 
 @pytest.fixture
-def script(repository: Path, monkeypatch):
-    monkeypatch.syspath_prepend(str(repository / "scripts"))
-    path = repository / "scripts" / "bench_training.py"
-    spec = importlib.util.spec_from_file_location("bench_training", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: LoadScript) -> Any:
+    return load_script("bench_training")
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medstyle_gan.cli import main
+from tests.scripts.conftest import LoadScript
 
 
 @pytest.fixture
-def script(repository: Path):
-    path = repository / "scripts" / "figures_openms.py"
-    spec = importlib.util.spec_from_file_location("figures_openms", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: LoadScript) -> Any:
+    return load_script("figures_openms")
 
 
 def test_figures_of_a_run_are_printed_and_written(script, tmp_path, capsys, monkeypatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.scripts.conftest import LoadScript
+
 
 @pytest.fixture
-def script(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(repository / "scripts"))
-    path = repository / "scripts" / "study_lazy_vgg.py"
-    spec = importlib.util.spec_from_file_location("study_lazy_vgg", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: LoadScript) -> Any:
+    return load_script("study_lazy_vgg")
 
 
 @pytest.fixture

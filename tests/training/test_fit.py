@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import os
@@ -20,39 +19,33 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from medstyle_gan.config import Config, load_config
-from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
+from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Translator, load_bundle
+from medstyle_gan.inference import Translator
 from medstyle_gan.methods import CycleGAN
 from medstyle_gan.networks.vgg19_weights import convolution_shapes, random_weights
-from medstyle_gan.training import train
+from medstyle_gan.training import regularizer, train
 from medstyle_gan.training.checkpoint import load_checkpoint, save_checkpoint
 from medstyle_gan.training.throughput import FIGURES
 from medstyle_gan.volumes import read_volume
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> PhantomFolders:
-    return write_phantom_collections(
-        tmp_path_factory.mktemp("phantoms"), subjects=3, seed=0, shape=(40, 40, 8)
-    )
+from tests.training.small import (
+    SHALLOW_VGG,
+    SMALL,
+    assert_same_weights,
+    collections,
+    make_config,
+    rows_of,
+    weights_of,
+)
 
 
 def small_config(folders: PhantomFolders, *overrides: str) -> Config:
-    base = {
-        "data.scans": str(folders.scans),
-        "data.style": str(folders.style),
-        "data.spacing": [5.0, 5.0, None],
-        "data.sample_size": [40, 40],
-        "generator.ngf": 4,
-        "generator.blocks": 1,
-        "discriminator.ndf": 4,
-        "discriminator.layers": 1,
-        "loss.perceptual.layers": ["relu2_1"],
-        "loss.style.layers": ["relu1_1", "relu2_1"],
-        "loss.perceptual.every_n_steps": 2,
-        "loss.style.every_n_steps": 2,
-        "vgg.weights": "random:0",
+    lazy = {"loss.perceptual.every_n_steps": 2, "loss.style.every_n_steps": 2}
+    settings = {
+        **collections(folders),
+        **SMALL,
+        **SHALLOW_VGG,
+        **lazy,
         "method.pool_size": 3,
         "method.ema_decay": 0.9,
         "training.steps": 8,
@@ -62,9 +55,7 @@ def small_config(folders: PhantomFolders, *overrides: str) -> Config:
         "logging.panel_every": 4,
         "logging.panel_samples": 2,
     }
-    given = {override.partition("=")[0] for override in overrides}
-    options = {key: value for key, value in base.items() if key not in given}
-    return load_config(None, list(overrides), options=options)
+    return make_config(settings, *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +67,6 @@ def run(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def copied_run(run: Path, tmp_path: Path) -> Path:
     """A finished run that a test may spoil."""
     return Path(shutil.copytree(run, tmp_path / "copy"))
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    return load_bundle(run).state
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    ours, theirs = weights_of(first), weights_of(second)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_run_folder_holds_all_that_was_promised(run: Path) -> None:
@@ -450,6 +426,19 @@ def test_what_cannot_be_trained_on_leaves_no_run_folder(
     assert not (tmp_path / "run").exists()
 
 
+def test_out_of_memory_before_the_first_step_is_one_message_too(
+    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(regularizer, "collection_grams", too_much)
+    settings = small_config(folders, "loss.style.layers=[relu1_2]")  # nothing kept of these
+    with pytest.raises(UserError, match="out of memory: a step needs about"):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_folder_in_use_is_not_touched(folders: PhantomFolders, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
@@ -501,6 +490,12 @@ def test_one_line_says_what_was_found_and_what_will_be_done(
     assert "2 scans of 2 subjects" in line
     assert "cyclegan" in line
     assert "step 1" in line
+    # By the kernel, which knows the processor as well as torch does.
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    native = "avx512_bf16" in told or "amx_bf16" in told
+    if told and not torch.cuda.is_available():
+        assert f"{'bf16' if native else 'fp32'} on cpu (auto: it has " in line
+        assert f"(auto: it has {'' if native else 'no '}native bf16)" in line
 
 
 @pytest.mark.parametrize(

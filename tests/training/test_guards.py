@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medstyle_gan.config import Config, load_config
-from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
+from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import load_bundle
 from medstyle_gan.methods import CycleGAN
@@ -19,33 +18,17 @@ from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.guards import Guards
 from medstyle_gan.training.throughput import Throughput
+from tests.training.small import NO_VGG, SMALL, collections, make_config, rows_of
 
-NO_VGG = (
-    "loss.perceptual.weight=0",
-    "loss.perceptual.reconstruction_weight=0",
-    "loss.style.weight=0",
-)
 FAST = ("method.generator_learning_rate=3e-3", "method.discriminator_learning_rate=3e-3")
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> PhantomFolders:
-    return write_phantom_collections(
-        tmp_path_factory.mktemp("phantoms"), subjects=3, seed=0, shape=(40, 40, 8)
-    )
-
-
 def settings(folders: PhantomFolders, *overrides: str) -> Config:
-    base: dict[str, object] = {
-        "data.scans": str(folders.scans),
-        "data.style": str(folders.style),
-        "data.spacing": [5.0, 5.0, None],
-        "data.sample_size": [40, 40],
-        "generator.ngf": 4,
-        "generator.blocks": 1,
+    own = {
+        **collections(folders),
+        **SMALL,
+        **NO_VGG,
         "discriminator.ndf": 8,
-        "discriminator.layers": 1,
-        "vgg.weights": "random:0",
         "method.ema_decay": 0.9,
         "method.constant_fraction": 1,
         "training.precision": "fp32",
@@ -56,9 +39,7 @@ def settings(folders: PhantomFolders, *overrides: str) -> Config:
         "guards.check_every": 10,
         "guards.patience": 2,
     }
-    given = {override.partition("=")[0] for override in (*NO_VGG, *overrides)}
-    options = {key: value for key, value in base.items() if key not in given}
-    return load_config(None, [*NO_VGG, *overrides], options=options)
+    return make_config(own, *overrides)
 
 
 def told(config: Config, out: Path) -> list[str]:
@@ -66,11 +47,6 @@ def told(config: Config, out: Path) -> list[str]:
     lines: list[str] = []
     train(config, out, announce=lines.append)
     return [line for line in lines if line.startswith("guard: ")]
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # ---------------------------------------------------------------------------- generators

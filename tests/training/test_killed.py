@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Iterator
 from itertools import pairwise
@@ -17,6 +16,7 @@ from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.checkpoint_files import CheckpointFiles
 from tests.training.forked_trainings import ForkedTrainings, Inside, Outside
+from tests.training.small import NO_VGG, SMALL, collections, rows_of
 
 CLOCKS = ("samples_per_second", "data_wait_share", "peak_memory_mib", "energy", "step_share")
 
@@ -40,18 +40,12 @@ def write_config(phantoms: PhantomFolders, tmp_path_factory: pytest.TempPathFact
 
     def write(path: Path, **settings: Any) -> Path:
         options = {
-            "data.scans": str(phantoms.scans),
-            "data.style": str(phantoms.style),
+            **collections(phantoms),
+            **SMALL,
+            **NO_VGG,
             "data.spacing": [8.0, 8.0, None],
             "data.sample_size": [24, 24],
             "data.cache.folder": str(cache),
-            "generator.ngf": 4,
-            "generator.blocks": 1,
-            "discriminator.ndf": 4,
-            "discriminator.layers": 1,
-            "loss.perceptual.weight": 0,
-            "loss.perceptual.reconstruction_weight": 0,
-            "loss.style.weight": 0,
             "method.pool_size": 3,
             "method.ema_decay": 0.9,
             "training.precision": "fp32",
@@ -106,10 +100,8 @@ def same(ours: Any, theirs: Any) -> bool:
     return bool(ours == theirs)
 
 
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if not k.startswith(CLOCKS)} for row in rows]
+def figures_of(run: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if not k.startswith(CLOCKS)} for row in rows_of(run)]
 
 
 def assert_ends_alike(run: Path, through: Path) -> None:
@@ -117,7 +109,7 @@ def assert_ends_alike(run: Path, through: Path) -> None:
         ours, theirs = (load_checkpoint(r / "checkpoints" / f"{name}.ckpt") for r in (run, through))
         assert ours.keys() == theirs.keys()
         assert [key for key in ours if not same(ours[key], theirs[key])] == []
-    assert rows_of(run) == rows_of(through)
+    assert figures_of(run) == figures_of(through)
     weights = (r / "model" / "generators.safetensors" for r in (run, through))
     assert len({w.read_bytes() for w in weights}) == 1
     kept = [list(CheckpointFiles(r / "checkpoints").numbered()) for r in (run, through)]

@@ -5,7 +5,6 @@ The processes are started once for all cases: importing is most of their time.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import socket
@@ -20,21 +19,16 @@ import torch
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.inference import load_bundle
 from medstyle_gan.training.checkpoint import load_checkpoint
+from tests.training.small import NO_VGG, SHALLOW_VGG, SMALL, collections, rows_of
 from tests.training.two_processes import run_case
 
 BASE: dict[str, Any] = {
-    "data.spacing": [5.0, 5.0, None],
+    **SMALL,
+    **SHALLOW_VGG,
     "data.sample_size": [32, 32],
     "data.validation_fraction": 0,
-    "generator.ngf": 4,
-    "generator.blocks": 1,
-    "discriminator.ndf": 4,
-    "discriminator.layers": 1,
-    "loss.perceptual.layers": ["relu2_1"],
-    "loss.style.layers": ["relu1_1", "relu2_1"],
     "loss.total_variation.weight": 0.1,
     "loss.style.weight": 50,
-    "vgg.weights": "random:0",
     "method.pool_size": 0,
     "training.steps": 20,
     "training.precision": "fp32",
@@ -59,9 +53,7 @@ SAME: dict[str, dict[str, Any]] = {
         "method.gradient_clip": 1,
         "method.pool_size": 1,
         "training.steps": 6,
-        "loss.style.weight": 0,
-        "loss.perceptual.weight": 0,
-        "loss.perceptual.reconstruction_weight": 0,
+        **NO_VGG,
     },
     "no adversary": {**SLOW, "loss.adversarial.weight": 0, "training.steps": 3},
 }
@@ -113,8 +105,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def runs(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """All cases, trained by two processes."""
-    common = {"data.scans": str(folders.scans), "data.style": str(folders.style)}
-    runs = Runs(tmp_path_factory.mktemp("runs"), common, folders.pairs)
+    runs = Runs(tmp_path_factory.mktemp("runs"), collections(folders), folders.pairs)
     cases = [runs.case(name, settings) for name, settings in (SAME | VALIDATED).items()]
     stopped = {"method.pool_size": 5, "training.steps": 8}
     cases += [
@@ -172,9 +163,8 @@ def alone(runs: Runs) -> dict[str, dict[str, Any]]:
     return notes
 
 
-def rows_of(run: Path) -> list[dict[str, float]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+def figures_of(run: Path) -> list[dict[str, float]]:
+    return [{k: float(v) for k, v in row.items() if v} for row in rows_of(run)]
 
 
 def steps_of(name: str) -> int:
@@ -236,7 +226,7 @@ def test_every_regulariser_is_among_what_was_compared(alone: dict[str, dict[str,
 def test_metrics_are_means_over_both_processes(
     runs: Runs, alone: dict[str, dict[str, Any]]
 ) -> None:
-    rows = rows_of(runs.folder / "all losses")
+    rows = figures_of(runs.folder / "all losses")
     assert [row["step"] for row in rows] == list(range(1, 21))
     for row, losses in zip(rows, alone["all losses"]["losses"], strict=True):
         for name, value in losses.items():
@@ -258,7 +248,7 @@ def test_no_search_for_unused_parameters(runs: Runs) -> None:
 def test_validation_by_two_processes_has_the_figures_of_one(
     name: str, runs: Runs, alone: dict[str, dict[str, Any]]
 ) -> None:
-    ours, expected = (rows_of(runs.folder / each) for each in (name, f"{name} alone"))
+    ours, expected = (figures_of(runs.folder / each) for each in (name, f"{name} alone"))
     names = {n for row in expected for n in row if n.startswith("validation/")}
     assert len(names) == 4
     for mine, whole in zip(ours, expected, strict=True):

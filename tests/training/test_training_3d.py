@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 from medstyle_gan.cli import main
-from medstyle_gan.config import Config, load_config
+from medstyle_gan.config import Config
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, load_bundle
@@ -21,12 +20,14 @@ from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.volumes import read_volume
-
-NO_VGG = {
-    "loss.perceptual.weight": 0,
-    "loss.perceptual.reconstruction_weight": 0,
-    "loss.style.weight": 0,
-}
+from tests.training.small import (
+    NO_VGG,
+    SMALL,
+    assert_same_weights,
+    collections,
+    make_config,
+    rows_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> PhantomFolders:
 
 
 def small_config(folders: PhantomFolders, *overrides: str) -> Config:
-    base: dict[str, Any] = {
-        "data.scans": str(folders.scans),
-        "data.style": str(folders.style),
+    settings = {
+        **collections(folders),
+        **SMALL,
+        **NO_VGG,
         "data.dims": 3,
         "data.spacing": [7.0, 7.0, 3.5],
         "data.sample_size": [16, 16, 12],
-        "generator.ngf": 4,
-        "discriminator.ndf": 4,
-        "discriminator.layers": 1,
-        **NO_VGG,
         "loss.total_variation.weight": 0.1,
         "method.pool_size": 3,
         "method.ema_decay": 0.9,
@@ -59,11 +57,9 @@ def small_config(folders: PhantomFolders, *overrides: str) -> Config:
         "logging.panel_every": 6,
         "logging.panel_samples": 2,
     }
-    if not any(override.startswith("generator.name") for override in overrides):
-        base["generator.blocks"] = 1
-    given = {override.partition("=")[0] for override in overrides}
-    options = {key: value for key, value in base.items() if key not in given}
-    return load_config(None, list(overrides), options=options)
+    if any(override.startswith("generator.name") for override in overrides):
+        del settings["generator.blocks"]
+    return make_config(settings, *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +73,6 @@ def run(
 ) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     return train(small_config(folders), out, announce=lines.append)
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    ours, theirs = (load_bundle(run).state for run in (first, second))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_the_start_tells_patches_and_the_memory_of_a_step(run: Path, lines: list[str]) -> None:
