@@ -93,8 +93,6 @@ def test_medstyle_train_takes_the_arguments(job: Job) -> None:
     arguments = list(called["arguments"])  # type: ignore[call-overload]
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    if "--resume-or-start" not in parser.format_help():
-        pytest.skip("medstyle train has no --resume-or-start yet")
     args = parser.parse_intermixed_args(arguments[arguments.index("train") + 1 :])
     assert (args.devices, args.nodes, args.scans) == (4, 2, ["a scan folder"])
     assert args.resume_or_start
