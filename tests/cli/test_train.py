@@ -51,11 +51,13 @@ def test_a_run_that_stopped_before_its_first_checkpoint_is_begun_again(
     out = tmp_path / "run"
     again = command(phantoms, out, "--resume-or-start")
     assert main(again) == 0
-    (out / "checkpoints" / "last.ckpt").unlink()
+    for path in (out / "checkpoints").iterdir():
+        path.unlink()
     assert main([*again, "method.ema_decay=0.5"]) == 2  # another training than the folder's
     assert "method.ema_decay: was 0.999, now 0.5" in capsys.readouterr().err
     (out / "model" / "model.yaml").unlink()
     assert main(again) == 0
+    assert "from step" not in capsys.readouterr().err
     assert (out / "model" / "model.yaml").exists()
 
 
