@@ -143,7 +143,7 @@ class Throughput(L.Callback):
         self._total += max(elapsed, 0.0)
         self._total_waited += self._waited
         figures = {"peak_memory_mib": peak_memory_mib(self._device)}
-        if elapsed > 1e-6:  # else the whole interval was paused
+        if elapsed > 1e-6 and self._samples:  # else all steps of the interval were paused
             figures["samples_per_second"] = self._samples / elapsed
             figures["data_wait_share"] = min(max(self._waited / elapsed, 0.0), 1.0)
         figures |= self._step_shares()

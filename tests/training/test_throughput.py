@@ -137,6 +137,15 @@ def test_what_is_not_told_is_left_out() -> None:
     }
 
 
+def test_no_rate_is_told_where_a_pause_ends_with_the_interval() -> None:
+    clock = Clock()
+    throughput = Throughput(clock)
+    with throughput.paused():
+        clock.advance(5.0)
+    clock.advance(0.01)  # from the pause's end to the row
+    assert not {"samples_per_second", "data_wait_share"} & throughput.measure().keys()
+
+
 def test_steps_inside_a_pause_are_no_part_of_the_training() -> None:
     clock = Clock()
     throughput = Throughput(clock)
