@@ -516,12 +516,15 @@ def test_a_signal_writes_a_checkpoint_tells_its_exit_code_and_how_to_go_on(
         [*command, "-o", str(out)], env=environment, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 240
-    while not (out / "checkpoints" / "last.ckpt").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    try:
+        while not (out / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()  # a test that failed leaves no training behind
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert f"medstyle train --resume -o {out}" in errors
