@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medstyle_gan.volumes.atomic import atomic_file, ensure_writable_folder
+from medstyle_gan.volumes.atomic import atomic_file, ensure_writable_folder, scratch_folder
 from medstyle_gan.volumes.geometry import Geometry
 from medstyle_gan.volumes.nifti_writing import to_dtype
 from medstyle_gan.volumes.nifti_writing import write_nifti as write_volume
@@ -34,6 +34,7 @@ __all__ = [
     "read_header",
     "read_picture",
     "read_volume",
+    "scratch_folder",
     "to_dtype",
     "write_picture",
     "write_volume",

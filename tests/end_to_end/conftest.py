@@ -47,8 +47,9 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
         assert progress == "" or "files [" in progress  # translate's bar alone
         after = snapshot(tmp_path)
         made = after.keys() - before.keys()
-        # An output folder may have been made, to see whether it can be written to.
-        assert made <= {"out"}
+        # An output folder may have been made, to see whether it can be written to, and its
+        # manifest tells what failed.
+        assert made <= {"out", "out/manifest.csv"}
         assert {name: after[name] for name in before} == before
         return message
 
