@@ -148,6 +148,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         run_translation,
     )
     from medstyle_gan.inference.bids import write_dataset_description
+    from medstyle_gan.inference.memory import GIBIBYTE, MemoryPlan
     from medstyle_gan.inference.planning import names_a_file
 
     inputs, overrides = split_overrides(args.inputs)
@@ -167,6 +168,12 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         inference=config.inference,
     )
     jobs = plan_translation(translator, inputs, args.out, args.direction, args.bids)
+    mine = shard.of(jobs)
+    workers = max(1, min(args.workers, len(mine)))
+    memory = MemoryPlan(translator, args.direction, args.max_memory * GIBIBYTE, workers)
+    estimate = memory.of_all(mine)
+    if estimate is not None:
+        print(f"needs {estimate}", file=sys.stderr)
     out = None if names_a_file(Path(args.out)) else Path(args.out)
     results = run_translation(
         translator,
@@ -176,11 +183,12 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         lambda share: show(share),
         out=out,
         shard=shard,
-        workers=args.workers,
+        workers=workers,
+        memory=memory,
     )
     outcomes: list[Outcome] = []
     trouble = ""
-    with tqdm(total=len(shard.of(jobs)), file=sys.stderr, bar_format=_BAR) as bar:
+    with tqdm(total=len(mine), file=sys.stderr, bar_format=_BAR) as bar:
 
         def show(share: float) -> None:
             bar.n = min(len(outcomes) + share, bar.total)

@@ -13,8 +13,9 @@ from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.committing import commit
 from medstyle_gan.inference.hashing import hash_file, hash_files, stamp
-from medstyle_gan.inference.kinds import KINDS
+from medstyle_gan.inference.kinds import KINDS, Setting
 from medstyle_gan.inference.manifest import Manifest, Row, open_manifest
+from medstyle_gan.inference.memory import MemoryPlan
 from medstyle_gan.inference.overlapping import Shares, overlapped
 from medstyle_gan.inference.planning import Job, names_a_file, plan_translation
 from medstyle_gan.inference.record import Record, hash_of_model, hash_of_settings
@@ -90,6 +91,7 @@ def run_translation(
     out: Path | None = None,
     shard: Shard | None = None,
     workers: int = 1,
+    memory: MemoryPlan | None = None,
 ) -> Iterator[Outcome]:
     """Do what `plan_translation` planned; the first arguments are those of `translate_files`.
 
@@ -112,7 +114,7 @@ def run_translation(
     for folder in {job.output.parent for job in jobs}:
         ensure_writable_folder(folder)
     shard = shard or Shard()
-    work = _Work(translator, direction, overwrite, Shares(on_progress))
+    work = _Work(translator, direction, overwrite, Shares(on_progress), memory)
     return work.all(shard.of(jobs), out, shard, workers)
 
 
@@ -120,8 +122,14 @@ class _Work:
     """One call of `run_translation`."""
 
     def __init__(
-        self, translator: Translator, direction: Direction, overwrite: bool, shares: Shares
+        self,
+        translator: Translator,
+        direction: Direction,
+        overwrite: bool,
+        shares: Shares,
+        memory: MemoryPlan | None,
     ) -> None:
+        self.memory = memory
         self.translator = translator
         self.direction = direction
         self.overwrite = overwrite
@@ -170,9 +178,13 @@ class _Work:
             return _left_alone(job, standing, before, row)
         kind = KINDS[job.kind]
         kind.refuse_foreign(job.output)
-        made = kind.make(
-            self.translator, job, self.direction, lambda share: self.shares.tell(job, share)
+        setting = Setting(
+            self.translator,
+            self.direction,
+            self.memory,
+            lambda share: self.shares.tell(job, share),
         )
+        made = kind.make(setting, job)
         if stamp(job.sources) != stamped:
             raise UserError(
                 f"{job.input}: was changed while it was read; translate it again once nothing "

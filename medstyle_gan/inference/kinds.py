@@ -9,11 +9,36 @@ from typing import Any
 
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.memory import MemoryPlan
 from medstyle_gan.inference.picture_stack import is_stack, volume_slices, write_picture_stack
 from medstyle_gan.inference.planning import Job, JobKind
 from medstyle_gan.inference.translation import Translation
 from medstyle_gan.inference.translator import OnProgress, Translator
-from medstyle_gan.volumes import write_picture, write_volume
+from medstyle_gan.volumes import Volume, write_picture, write_volume
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all jobs of a call have in common, and how this one tells its progress.
+
+    Attributes:
+        translator: the model.
+        direction: which way.
+        memory: how much of it there is; None where nobody asks.
+        on_progress: takes the share of the job that is done.
+    """
+
+    translator: Translator
+    direction: Direction
+    memory: MemoryPlan | None
+    on_progress: OnProgress | None
+
+    def translate(self, job: Job) -> Translation[Volume]:
+        """The job's volume, translated within the bounds of memory."""
+        if self.memory is None:
+            return self.translator.translate(job.input, self.direction, self.on_progress)
+        translator, workspace = self.memory.fitting(job)
+        return translator.translate(job.input, self.direction, self.on_progress, workspace)
 
 
 @dataclass(frozen=True)
@@ -41,14 +66,12 @@ class Kind:
             something that not even `overwrite` may replace.
     """
 
-    make: Callable[[Translator, Job, Direction, OnProgress | None], Made]
+    make: Callable[[Setting, Job], Made]
     refuse_foreign: Callable[[Path], None] = lambda output: None
 
 
-def _make_volume(
-    translator: Translator, job: Job, direction: Direction, on_progress: OnProgress | None
-) -> Made:
-    translation = translator.translate(job.input, direction, on_progress)
+def _make_volume(setting: Setting, job: Job) -> Made:
+    translation = setting.translate(job)
     volume = translation.image
 
     def write(path: Path) -> None:
@@ -57,23 +80,19 @@ def _make_volume(
     return Made(translation, str(volume.dtype), write)
 
 
-def _make_picture_stack(
-    translator: Translator, job: Job, direction: Direction, on_progress: OnProgress | None
-) -> Made:
-    translation = translator.translate(job.input, direction, on_progress)
+def _make_picture_stack(setting: Setting, job: Job) -> Made:
+    translation = setting.translate(job)
 
     def write(path: Path) -> None:
-        plane = translator.config.data.plane
+        plane = setting.translator.config.data.plane
         pictures = volume_slices(translation.image, translation.output_scale, plane)
         write_picture_stack(path, pictures)
 
     return Made(translation, "uint8", write)
 
 
-def _make_picture(
-    translator: Translator, job: Job, direction: Direction, on_progress: OnProgress | None
-) -> Made:
-    translation = translator.translate_picture(job.input, direction)
+def _make_picture(setting: Setting, job: Job) -> Made:
+    translation = setting.translator.translate_picture(job.input, setting.direction)
     return Made(translation, "uint8", lambda path: write_picture(path, translation.image))
 
 

@@ -17,6 +17,7 @@ from medstyle_gan.volumes.readers import (
     read_volume,
 )
 from medstyle_gan.volumes.volume import Picture, Volume, VolumeHeader
+from medstyle_gan.volumes.workspace import Workspace
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -27,6 +28,7 @@ __all__ = [
     "Reader",
     "Volume",
     "VolumeHeader",
+    "Workspace",
     "atomic_file",
     "ensure_writable_folder",
     "is_picture",

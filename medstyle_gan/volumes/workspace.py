@@ -139,19 +139,19 @@ def is_file_backed(array: np.ndarray) -> bool:
     return isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
 
 
-def slabs(
-    shape: Sequence[int], axis: int, multiple: int = 1, voxels: int = SLAB_VOXELS
-) -> Iterator[tuple[slice, ...]]:
+def slabs(shape: Sequence[int], axis: int, multiple: int = 1) -> Iterator[tuple[slice, ...]]:
     """Index an array slab by slab.
 
     Args:
         shape: of the array.
         axis: along which it is cut.
         multiple: what the slabs' thickness is a multiple of, but for the last one's.
-        voxels: most values in a slab, where one of the least thickness has no more.
+
+    Yields:
+        slabs of at most `SLAB_VOXELS` values, but for those of the least thickness.
     """
     length = shape[axis]
-    thickness = max(1, voxels * length // max(1, prod(shape)) // multiple) * multiple
+    thickness = max(1, SLAB_VOXELS * length // max(1, prod(shape)) // multiple) * multiple
     for start in range(0, length, thickness):
         index = [slice(None)] * len(shape)
         index[axis] = slice(start, min(start + thickness, length))
