@@ -173,8 +173,8 @@ class _Work:
         stamped = stamp(job.sources)
         digest = hash_files(job.files) if job.files else hash_file(job.input)
         record = Record(digest, self.model, self.settings)
-        standing = examine(job, before, record)
-        if standing is not None and not self.overwrite:
+        standing = None if self.overwrite else examine(job, before, record)
+        if standing is not None:
             return _left_alone(job, standing, before, row)
         kind = KINDS[job.kind]
         kind.refuse_foreign(job.output)

@@ -42,7 +42,8 @@ class Estimate:
 
     Attributes:
         shape: of that volume.
-        batch_size: slices at once.
+        batch_size: how many go through the network at once.
+        unit: of what: slices or windows.
         resident: bytes of memory.
         disk: bytes of temporary files beside its output.
         arrays: bytes that its arrays may take in memory.
@@ -50,6 +51,7 @@ class Estimate:
 
     shape: tuple[int, ...]
     batch_size: int
+    unit: str
     resident: int
     disk: int
     arrays: int
@@ -64,7 +66,7 @@ class Estimate:
         disk = "" if not self.disk else f" and {_gib(self.disk)} of temporary files in OUT"
         return (
             f"up to about {_gib(self.resident)} of memory{disk} (largest volume {size}, "
-            f"{self.batch_size} slices at once)"
+            f"{self.batch_size} {self.unit}{'s' if self.batch_size > 1 else ''} at once)"
         )
 
 
@@ -146,6 +148,7 @@ class MemoryPlan:
                 return Estimate(
                     shape=tuple(geometry.shape),
                     batch_size=batch,
+                    unit="window" if data.dims == 3 else "slice",
                     resident=int(fixed + network + self.workers * kept),
                     disk=self.workers * (arrays - kept),
                     arrays=kept,

@@ -125,18 +125,8 @@ def release(*arrays: np.ndarray) -> None:
         owner: object = array
         while isinstance(owner, np.ndarray):
             owner = owner.base
-        if isinstance(owner, memoryview):
-            owner = owner.obj
         if isinstance(owner, mmap.mmap) and _RELEASES:
             owner.madvise(mmap.MADV_DONTNEED)
-
-
-def is_file_backed(array: np.ndarray) -> bool:
-    """Whether an array's values lie in a file."""
-    owner: object = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    return isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
 
 
 def slabs(shape: Sequence[int], axis: int, multiple: int = 1) -> Iterator[tuple[slice, ...]]:

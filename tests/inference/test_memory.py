@@ -150,7 +150,7 @@ def test_resident_memory_does_not_grow_with_the_number_of_slices(tmp_path: Path)
         nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(model)]
-        + [str(tmp_path / name) for name in ("small.nii.gz", "large.nii.gz", "out")],  # noqa: RUF005
+        + [str(tmp_path / name) for name in ("small.nii.gz", "large.nii.gz", "out")],
         capture_output=True,
         text=True,
         check=False,
