@@ -28,7 +28,7 @@ def measure_memory(
         max_gib: `--max-memory`.
         say: takes a line of progress.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "config.yaml"
         settings.write_text(dump_config(config))
