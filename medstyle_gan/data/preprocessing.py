@@ -7,7 +7,7 @@ whole slices can be translated and put back on the volume's own grid.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class Prepared:
         scale: the fitted map between native units and [-1, 1].
         integer: whether native values are integers.
         background: native median outside the foreground.
+        workspace: where further arrays of the volume's size are made.
     """
 
     array: np.ndarray
@@ -69,6 +70,7 @@ class Prepared:
     scale: FittedScale
     integer: bool
     background: float
+    workspace: Workspace = field(default_factory=Workspace)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -125,6 +127,7 @@ def prepare_volume(
         scale=scale,
         integer=volume.integer,
         background=background,
+        workspace=workspace,
     )
 
 
@@ -188,12 +191,7 @@ def prepare_picture(picture: Picture, config: DataConfig) -> Prepared:
     )
 
 
-def restore_array(
-    array: np.ndarray,
-    prepared: Prepared,
-    geometry: Geometry,
-    workspace: Workspace | None = None,
-) -> np.ndarray:
+def restore_array(array: np.ndarray, prepared: Prepared, geometry: Geometry) -> np.ndarray:
     """Put an array that lies on a prepared volume's grid back on the volume's own grid.
 
     Exact where only axes were permuted or flipped; linear interpolation where the spacing
@@ -203,7 +201,6 @@ def restore_array(
         array: (C, X, Y, Z) float32 on the grid of `prepared`, any units.
         prepared: what `prepare_volume` gave for the volume.
         geometry: the volume's own.
-        workspace: where the array is made; in memory by default.
 
     Returns:
         (X0, Y0, Z0) float32 for one channel, (X0, Y0, Z0, C) otherwise, in the order and
@@ -218,6 +215,6 @@ def restore_array(
     own = ras_grid(geometry.spatial_shape, affine)
     moved = np.asarray(array, dtype=np.float32)
     if not prepared.grid.same_as(own):
-        moved = resample(moved, prepared.grid, own, workspace, slow_axis(moved[0]))
+        moved = resample(moved, prepared.grid, own, prepared.workspace, slow_axis(moved[0]))
     restored = from_ras(np.moveaxis(moved, 0, -1), affine)
     return restored[..., 0] if len(array) == 1 else restored

@@ -210,8 +210,8 @@ class Translator:
         workspace = workspace or Workspace()
         volume = as_volume(image, workspace)
         prepared = prepare_volume(volume, self.config.data, source, workspace)
-        working = self._translate_prepared(prepared, direction, on_progress, workspace)
-        native = restore_array(working, prepared, volume.geometry, workspace)
+        working = self._translate_prepared(prepared, direction, on_progress)
+        native = restore_array(working, prepared, volume.geometry)
         colour = self.channels[target] == 3
         dtype = output_dtype(
             native, self.config.inference.dtype, self.integer[target], colour=colour
@@ -323,11 +323,7 @@ class Translator:
         )
 
     def _translate_prepared(
-        self,
-        prepared: Prepared,
-        direction: Direction,
-        on_progress: OnProgress | None,
-        workspace: Workspace,
+        self, prepared: Prepared, direction: Direction, on_progress: OnProgress | None
     ) -> np.ndarray:
         """The translation on the working grid, `(C, X, Y, Z)` float32 in native units."""
         target = DOMAINS[direction][1]
@@ -335,7 +331,7 @@ class Translator:
         background, scale = np.float32(self.background[target]), self._native_scale(target)
         shape = (self.channels[target], *prepared.array.shape[1:])
         slowest = 1 + stacked_axis(plane)  # the slices in one piece each
-        working = workspace.full(shape, np.float32, background, slowest)
+        working = prepared.workspace.full(shape, np.float32, background, slowest)
         if self.config.data.dims == 3:
             body, place = self._translate_body(prepared, direction, on_progress)
             native = scale.from_unit(body)
