@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medstyle_gan.volumes.atomic import atomic_file, ensure_writable_folder
+from medstyle_gan.volumes.atomic import atomic_file, ensure_writable_folder, scratch_folder
 from medstyle_gan.volumes.geometry import Geometry
 from medstyle_gan.volumes.nifti_writing import to_dtype
 from medstyle_gan.volumes.nifti_writing import write_nifti as write_volume
@@ -17,6 +17,7 @@ from medstyle_gan.volumes.readers import (
     read_volume,
 )
 from medstyle_gan.volumes.volume import Picture, Volume, VolumeHeader
+from medstyle_gan.volumes.workspace import Workspace
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -27,6 +28,7 @@ __all__ = [
     "Reader",
     "Volume",
     "VolumeHeader",
+    "Workspace",
     "atomic_file",
     "ensure_writable_folder",
     "is_picture",
@@ -34,6 +36,7 @@ __all__ = [
     "read_header",
     "read_picture",
     "read_volume",
+    "scratch_folder",
     "to_dtype",
     "write_picture",
     "write_volume",

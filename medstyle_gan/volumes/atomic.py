@@ -87,15 +87,41 @@ def second_name(path: Path, other: Path) -> None:
 def remove_left_over(folder: str | os.PathLike[str]) -> int:
     """Removes what killed programs left half-written in a folder and the folders in it.
 
+    That is files, and folders with all that is in them.
+
     Only where no program is writing: the files of one that is cannot be told from these.
 
     Returns:
-        How many files there were.
+        How many there were.
     """
     left = list(Path(folder).rglob(_LEFT_OVER))
     for path in left:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(left)
+
+
+@contextmanager
+def scratch_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder for what is to be complete before it is renamed into `parent`.
+
+    It is on the disk of `parent`, hidden, and goes with the block; a kill leaves it to
+    `remove_left_over`.
+
+    Raises:
+        UserError: `parent` is not writable.
+    """
+    folder = _temporary(Path(parent))
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(_explain(error, folder)) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def ensure_writable_folder(folder: str | os.PathLike[str]) -> None:

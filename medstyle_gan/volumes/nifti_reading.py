@@ -20,8 +20,10 @@ from medstyle_gan.volumes.nifti_header import (
     parse_header,
 )
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
+from medstyle_gan.volumes.workspace import Workspace, release, slabs
 
 _SKIP_BYTES = 1 << 20
+_PART_BYTES = 1 << 23
 _LARGEST = float(np.finfo(np.float32).max)  # samples are float32
 _FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to here
 
@@ -36,12 +38,15 @@ def read_nifti_header(path: Path) -> VolumeHeader:
         return layout.describe(path)
 
 
-def read_nifti(path: Path, allow_constant: bool = False) -> Volume:
-    """Reads a volume, its native units applied.
+def read_nifti(
+    path: Path, allow_constant: bool = False, workspace: Workspace | None = None
+) -> Volume:
+    """Reads a volume, its native units applied, slab by slab.
 
     Args:
         path: The file. Whether it is compressed is told from its bytes, not its name.
         allow_constant: Accept one value everywhere, as an empty mask has.
+        workspace: Where the array is made; in memory by default.
 
     Raises:
         UserError: The file is missing, empty, truncated, not NIfTI, larger than it can be or
@@ -49,9 +54,11 @@ def read_nifti(path: Path, allow_constant: bool = False) -> Volume:
             one value only, or no usable affine. Names the file, the field and the remedy.
     """
     with _opened(path) as (stream, start, layout):
-        check_memory_holds(layout, path)
-        stored = _read_voxels(stream, start, layout, path)
-    array = _to_native_units(stored, layout)
+        if workspace is None:
+            check_memory_holds(layout, path)
+        workspace = workspace or Workspace()
+        stored = _read_voxels(stream, start, layout, path, workspace)
+    array = _to_native_units(stored, layout, workspace)
     _check_values(array, path, allow_constant)
     return Volume(array, layout.geometry, layout.dtype, layout.integer, path)
 
@@ -86,11 +93,15 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO | GzipReader, bytes, NiftiLay
 
 
 def _read_voxels(
-    stream: BinaryIO | GzipReader, start: bytes, layout: NiftiLayout, path: Path
+    stream: BinaryIO | GzipReader,
+    start: bytes,
+    layout: NiftiLayout,
+    path: Path,
+    workspace: Workspace,
 ) -> np.ndarray:
     """The stored values, (X, Y, Z) in Fortran order and this machine's byte order."""
     try:
-        raw = np.empty(layout.voxel_bytes, dtype=np.uint8)
+        raw = workspace.empty([layout.voxel_bytes], np.uint8)
     except MemoryError as error:
         raise UserError(
             f"{path}: the shape {layout.geometry.shape} of {layout.dtype} needs "
@@ -101,7 +112,10 @@ def _read_voxels(
     early = start[layout.offset : layout.offset + len(buffer)]  # voxels right after the header
     buffer[: len(early)] = early
     _skip(stream, layout.offset - len(start))
-    filled = len(early) + _fill(stream, buffer[len(early) :])
+    filled = len(early)
+    while filled < len(buffer) and (read := _fill(stream, buffer[filled : filled + _PART_BYTES])):
+        filled += read
+        release(raw)
     if filled < len(buffer):
         raise UserError(
             f"{path}: is truncated: {filled:,} of {len(buffer):,} bytes of voxels; "
@@ -111,7 +125,10 @@ def _read_voxels(
         stream.finish()
     stored = raw.view(layout.stored)
     if not layout.stored.isnative:
-        stored = stored.byteswap(inplace=True).view(layout.dtype)
+        for (part,) in slabs(stored.shape, 0):
+            stored[part].byteswap(inplace=True)
+            release(stored)
+        stored = stored.view(layout.dtype)
     return stored.reshape(layout.geometry.spatial_shape, order="F")
 
 
@@ -138,26 +155,36 @@ def _skip(stream: BinaryIO | GzipReader, count: int) -> None:
         count -= read
 
 
-def _to_native_units(stored: np.ndarray, layout: NiftiLayout) -> np.ndarray:
+def _to_native_units(stored: np.ndarray, layout: NiftiLayout, workspace: Workspace) -> np.ndarray:
     if not layout.scaled:
         return stored
     largest = abs(layout.slope) * 2.0 ** (8 * stored.itemsize) + abs(layout.intercept)
     small = stored.dtype.kind in "iu" and stored.itemsize <= 2
     # 16 bits scaled in float32 err by 1e-7 of the range; whole numbers must stay whole.
     single = small and (largest <= _FLOAT32_WHOLE or not layout.integer)
-    array = stored.astype(np.float32 if single else np.float64)
+    # Made with its axes reversed: X fastest, as in the file.
+    array = workspace.empty(stored.shape[::-1], np.float32 if single else np.float64).T
     with np.errstate(over="ignore", invalid="ignore"):  # reported by _check_values
-        np.multiply(array, layout.slope, out=array)
-        np.add(array, layout.intercept, out=array)
+        for slab in slabs(stored.shape, 2):
+            np.multiply(stored[slab], layout.slope, out=array[slab], casting="unsafe")
+            np.add(array[slab], layout.intercept, out=array[slab])
+            release(stored, array)
     return array
 
 
 def _check_values(array: np.ndarray, path: Path, allow_constant: bool) -> None:
     # min and max show NaN and infinity too, without a second array of the volume's size.
+    bounds = []
     with np.errstate(invalid="ignore"):
-        low, high = array.min(), array.max()
+        for slab in slabs(array.shape, 2):
+            bounds.append((array[slab].min(), array[slab].max()))
+            release(array)
+    low, high = np.min([low for low, _ in bounds]), np.max([high for _, high in bounds])
     if array.dtype.kind == "f" and not (low >= -_LARGEST and high <= _LARGEST):
-        bad = array.size - int(np.count_nonzero(np.abs(array) <= _LARGEST))
+        bad = sum(
+            int(np.count_nonzero(~(np.abs(array[slab]) <= _LARGEST)))
+            for slab in slabs(array.shape, 2)
+        )
         raise UserError(
             f"{path}: {bad:,} of {array.size:,} voxels are NaN, infinite or beyond float32; "
             "replace them by the background's value, or leave the file out"
