@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from medstyle_gan.volumes.atomic import atomic_file, ensure_writable_folder
-from medstyle_gan.volumes.geometry import Geometry
-from medstyle_gan.volumes.nifti_writing import to_dtype
-from medstyle_gan.volumes.nifti_writing import write_nifti as write_volume
+from medstyle_gan.volumes.geometry import Geometry, LpsFrame
 from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES, read_picture, write_picture
 from medstyle_gan.volumes.readers import (
     READERS,
@@ -17,12 +15,16 @@ from medstyle_gan.volumes.readers import (
     read_volume,
 )
 from medstyle_gan.volumes.volume import Picture, Volume, VolumeHeader
+from medstyle_gan.volumes.voxel_types import to_dtype
+from medstyle_gan.volumes.writers import WRITERS, write_volume
 
 __all__ = [
     "PICTURE_SUFFIXES",
     "READERS",
     "VOLUME_SUFFIXES",
+    "WRITERS",
     "Geometry",
+    "LpsFrame",
     "Picture",
     "Reader",
     "Volume",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -138,23 +137,6 @@ def check_file_holds(layout: NiftiLayout, path: Path, compressed: bool) -> None:
             f"{path}: header field dim claims the shape {layout.geometry.shape} of "
             f"{layout.dtype} ({needed:,} bytes), but the file holds at most {held:,}: it is "
             "truncated or its header damaged; copy or download the file again"
-        )
-
-
-def check_memory_holds(layout: NiftiLayout, path: Path) -> None:
-    """Refuses a volume that is larger than this machine's memory.
-
-    Raises:
-        UserError: Before anything of that size is allocated.
-    """
-    if not hasattr(os, "sysconf"):  # Windows; there the allocation itself fails
-        return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if layout.voxel_bytes > memory:
-        raise UserError(
-            f"{path}: header field dim claims the shape {layout.geometry.shape} of "
-            f"{layout.dtype}, {layout.voxel_bytes / 2**30:,.1f} GiB, and this machine has "
-            f"{memory / 2**30:,.1f} GiB of memory; split or downsample the volume"
         )
 
 

@@ -11,19 +11,18 @@ from typing import BinaryIO
 import numpy as np
 
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.checks import check_memory, check_values
 from medstyle_gan.volumes.gzip_stream import GZIP_MAGIC, GzipError, GzipReader
 from medstyle_gan.volumes.nifti_header import (
     HEADER_BYTES,
     NiftiLayout,
     check_file_holds,
-    check_memory_holds,
     parse_header,
 )
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
+from medstyle_gan.volumes.voxel_types import to_native_units
 
 _SKIP_BYTES = 1 << 20
-_LARGEST = float(np.finfo(np.float32).max)  # samples are float32
-_FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to here
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
@@ -49,10 +48,10 @@ def read_nifti(path: Path, allow_constant: bool = False) -> Volume:
             one value only, or no usable affine. Names the file, the field and the remedy.
     """
     with _opened(path) as (stream, start, layout):
-        check_memory_holds(layout, path)
+        check_memory(layout.geometry.shape, layout.dtype, "header field dim", path)
         stored = _read_voxels(stream, start, layout, path)
-    array = _to_native_units(stored, layout)
-    _check_values(array, path, allow_constant)
+    array = to_native_units(stored, layout.slope, layout.intercept)
+    check_values(array, path, allow_constant)
     return Volume(array, layout.geometry, layout.dtype, layout.integer, path)
 
 
@@ -136,34 +135,3 @@ def _skip(stream: BinaryIO | GzipReader, count: int) -> None:
     scratch = memoryview(bytearray(min(count, _SKIP_BYTES)))
     while count > 0 and (read := stream.readinto(scratch[:count])):
         count -= read
-
-
-def _to_native_units(stored: np.ndarray, layout: NiftiLayout) -> np.ndarray:
-    if not layout.scaled:
-        return stored
-    largest = abs(layout.slope) * 2.0 ** (8 * stored.itemsize) + abs(layout.intercept)
-    small = stored.dtype.kind in "iu" and stored.itemsize <= 2
-    # 16 bits scaled in float32 err by 1e-7 of the range; whole numbers must stay whole.
-    single = small and (largest <= _FLOAT32_WHOLE or not layout.integer)
-    array = stored.astype(np.float32 if single else np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # reported by _check_values
-        np.multiply(array, layout.slope, out=array)
-        np.add(array, layout.intercept, out=array)
-    return array
-
-
-def _check_values(array: np.ndarray, path: Path, allow_constant: bool) -> None:
-    # min and max show NaN and infinity too, without a second array of the volume's size.
-    with np.errstate(invalid="ignore"):
-        low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and not (low >= -_LARGEST and high <= _LARGEST):
-        bad = array.size - int(np.count_nonzero(np.abs(array) <= _LARGEST))
-        raise UserError(
-            f"{path}: {bad:,} of {array.size:,} voxels are NaN, infinite or beyond float32; "
-            "replace them by the background's value, or leave the file out"
-        )
-    if low == high and not allow_constant:
-        raise UserError(
-            f"{path}: every voxel has the same value, {low:g}, so there is nothing to translate; "
-            "leave the file out"
-        )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.checks import unchanged
+from medstyle_gan.volumes.itk_reading import read_itk, read_itk_header
 from medstyle_gan.volumes.nifti_reading import read_nifti, read_nifti_header
 from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
@@ -32,7 +34,14 @@ class Reader:
 
 
 _NIFTI = Reader(read_nifti, read_nifti_header)
-READERS: dict[str, Reader] = {".nii.gz": _NIFTI, ".nii": _NIFTI}
+_ITK = Reader(read_itk, read_itk_header)
+READERS: dict[str, Reader] = {
+    ".nii.gz": _NIFTI,
+    ".nii": _NIFTI,
+    ".nrrd": _ITK,
+    ".mha": _ITK,
+    ".mhd": _ITK,
+}
 VOLUME_SUFFIXES = tuple(READERS)
 
 
@@ -57,10 +66,13 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False) -> V
         The voxels in native units, (X, Y, Z), with their geometry.
 
     Raises:
-        UserError: It cannot be used; the message names the file, the field and the remedy.
+        UserError: It cannot be used, or changes meanwhile; the message names the file, the
+            field and the remedy.
     """
     path = Path(path)
-    return _reader(path).read(path, allow_constant)
+    reader = _reader(path)
+    with unchanged([path]):
+        return reader.read(path, allow_constant)
 
 
 def read_header(path: str | os.PathLike[str]) -> VolumeHeader:
