@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from medstyle_gan.volumes.atomic import atomic_file, ensure_writable_folder
+from medstyle_gan.volumes.atomic import atomic_file, atomic_folder, ensure_writable_folder
+from medstyle_gan.volumes.checks import unchanged
+from medstyle_gan.volumes.dicom_files import DICOM_SUFFIXES, DicomSeries, find_series, is_dicom
+from medstyle_gan.volumes.dicom_profile import PROFILES, Profile
+from medstyle_gan.volumes.dicom_reading import read_series, read_series_header
+from medstyle_gan.volumes.dicom_uids import UidMap
+from medstyle_gan.volumes.dicom_writing import write_derived_series
 from medstyle_gan.volumes.geometry import Geometry, LpsFrame
 from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES, read_picture, write_picture
 from medstyle_gan.volumes.readers import (
@@ -19,24 +25,36 @@ from medstyle_gan.volumes.voxel_types import to_dtype
 from medstyle_gan.volumes.writers import WRITERS, write_volume
 
 __all__ = [
+    "DICOM_SUFFIXES",
     "PICTURE_SUFFIXES",
+    "PROFILES",
     "READERS",
     "VOLUME_SUFFIXES",
     "WRITERS",
+    "DicomSeries",
     "Geometry",
     "LpsFrame",
     "Picture",
+    "Profile",
     "Reader",
+    "UidMap",
     "Volume",
     "VolumeHeader",
     "atomic_file",
+    "atomic_folder",
     "ensure_writable_folder",
+    "find_series",
+    "is_dicom",
     "is_picture",
     "is_volume",
     "read_header",
     "read_picture",
+    "read_series",
+    "read_series_header",
     "read_volume",
     "to_dtype",
+    "unchanged",
+    "write_derived_series",
     "write_picture",
     "write_volume",
 ]

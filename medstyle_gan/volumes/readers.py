@@ -1,4 +1,7 @@
-"""Which file is read by what: one table of volume formats, chosen by the file name's ending."""
+"""Which file is read by what: one table of volume formats, chosen by the file name's ending.
+
+A folder is read as the DICOM series in it, whose files often have no ending.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Protocol
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.checks import unchanged
+from medstyle_gan.volumes.dicom_files import DICOM_SUFFIXES
+from medstyle_gan.volumes.dicom_reading import read_dicom_folder, read_dicom_folder_header
 from medstyle_gan.volumes.itk_reading import read_itk, read_itk_header
 from medstyle_gan.volumes.nifti_reading import read_nifti, read_nifti_header
 from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES
@@ -43,6 +48,7 @@ READERS: dict[str, Reader] = {
     ".mhd": _ITK,
 }
 VOLUME_SUFFIXES = tuple(READERS)
+_DICOM_FOLDER = Reader(read_dicom_folder, read_dicom_folder_header)
 
 
 def is_volume(path: str | os.PathLike[str]) -> bool:
@@ -59,7 +65,7 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False) -> V
     """Reads and checks a volume of any known format.
 
     Args:
-        path: The file.
+        path: The file, or the folder of one DICOM series.
         allow_constant: Accept one value everywhere, as the mask of a healthy subject has.
 
     Returns:
@@ -91,10 +97,14 @@ def _has_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> bool
 
 
 def _reader(path: Path) -> Reader:
+    if path.is_dir() and not is_volume(path):
+        return _DICOM_FOLDER
     for suffix, reader in READERS.items():
         if path.name.lower().endswith(suffix):
             return reader
     known = ", ".join(VOLUME_SUFFIXES)
+    if path.name.lower().endswith(DICOM_SUFFIXES):
+        raise UserError(f"{path}: is one DICOM file; give the folder that holds its whole series")
     if is_picture(path):
         raise UserError(f"{path}: is a picture, where a volume ({known}) is needed")
     raise UserError(f"{path}: is no known volume format ({known}); convert it to .nii.gz")
