@@ -103,9 +103,9 @@ def write_derived_series(
             source.SeriesInstanceUID = uids(like.uid, f"{purpose} series")
             source.SOPInstanceUID = uids(slices[0][1].instance, f"{purpose} instance")
             _say_derived(source, derivation)
+            _place_pixels(source, pixels, [number for number, _ in slices], slices)
             if profile == "keep-patient":
                 source.SourceImageSequence = [_reference(source, slices[0][1].instance)]
-            _place_pixels(source, pixels, [number for number, _ in slices], slices)
             source.InstanceNumber = index
             names.append(f"{'frames' if len(slices) > 1 else 'slice'}_{index:04d}.dcm")
             _save(source, temporary / names[-1])
@@ -146,7 +146,7 @@ def _say_derived(source: Dataset, derivation: str) -> None:
         source.BurnedInAnnotation = "NO"
     if source.get("SeriesNumber") is not None:
         source.SeriesNumber = int(source.SeriesNumber) + _DERIVED_NUMBER
-    equipment = type(source)()
+    equipment = _item()
     equipment.PurposeOfReferenceCodeSequence = [code_item("109103", "DCM", "Modifying Equipment")]
     equipment.Manufacturer = equipment.ManufacturerModelName = "medstyle_gan"
     source.ContributingEquipmentSequence = [
@@ -155,8 +155,12 @@ def _say_derived(source: Dataset, derivation: str) -> None:
     ]
 
 
+def _item() -> Dataset:
+    return require_pydicom().Dataset()  # type: ignore[no-any-return]
+
+
 def _reference(source: Dataset, instance: str) -> Dataset:
-    item = type(source)()
+    item = _item()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, instance
     return item
 
@@ -185,7 +189,7 @@ def _place_in_groups(source: Dataset, pixels: StoredPixels, unit: str, frames: l
     groups = source.PerFrameFunctionalGroupsSequence
     source.PerFrameFunctionalGroupsSequence = [groups[frame] for frame in frames]
     source.NumberOfFrames = len(frames)
-    shared = (source.get("SharedFunctionalGroupsSequence") or [type(source)()])[:1]
+    shared = (source.get("SharedFunctionalGroupsSequence") or [_item()])[:1]
     for group in (*source.PerFrameFunctionalGroupsSequence, *shared):
         for element in list(group):
             if element.keyword in _FRAME_OF_THE_SOURCE:
@@ -194,7 +198,7 @@ def _place_in_groups(source: Dataset, pixels: StoredPixels, unit: str, frames: l
                 for item in element.value:
                     kinds = [str(kind) for kind in item.get("FrameType") or []]
                     item.FrameType = ["DERIVED", "SECONDARY", *kinds[2:]]
-    scaling, window = type(source)(), type(source)()
+    scaling, window = _item(), _item()
     _scale(scaling, pixels, unit)
     _window(window, pixels)
     shared[0].PixelValueTransformationSequence = [scaling]

@@ -338,7 +338,10 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_asked_for(tmp
 def test_a_missing_plugin_is_named(tmp_path, values, monkeypatch):
     array = np.kron(values, np.ones((8, 8, 1))).astype(np.uint16)
     folder = write_series(tmp_path, array, syntax=JPEG2000Lossless)
-    monkeypatch.setattr(get_decoder(JPEG2000Lossless), "_available", {})
+    decoder = get_decoder(JPEG2000Lossless)
+    lacking = {"pylibjpeg": ("pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.0")}
+    monkeypatch.setattr(decoder, "_available", {})
+    monkeypatch.setattr(decoder, "_unavailable", lacking)
     refused(folder, r"JPEG 2000.*pylibjpeg.*pip install medstyle-gan\[dicom\]")
 
 
@@ -377,7 +380,7 @@ def test_a_single_slice_needs_a_thickness(tmp_path, values):
         del dataset.SliceThickness
 
     array = values[..., :1].astype(np.int16)
-    assert read_volume(write_series(tmp_path / "a", array)).geometry.spacing[2] == 3
+    assert read_volume(write_series(tmp_path / "a", array)).geometry.lps.spacing[2] == 3
     refused(write_series(tmp_path / "b", array, edit=edit), "SliceThickness")
 
 
