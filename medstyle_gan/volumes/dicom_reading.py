@@ -54,14 +54,14 @@ def read_series(series: DicomSeries, allow_constant: bool = False) -> Volume:
     return Volume(native.T, stack.geometry, stack.dtype, stack.integer, series.folder)
 
 
-def read_dicom_folder(folder: Path, allow_constant: bool = False) -> Volume:
+def read_dicom_folder(path: Path, allow_constant: bool = False) -> Volume:
     """Reads the one series of a folder."""
-    return read_series(only_series(folder), allow_constant)
+    return read_series(only_series(path), allow_constant)
 
 
-def read_dicom_folder_header(folder: Path) -> VolumeHeader:
+def read_dicom_folder_header(path: Path) -> VolumeHeader:
     """Reads the header of the one series of a folder."""
-    return read_series_header(only_series(folder))
+    return read_series_header(only_series(path))
 
 
 def only_series(folder: Path) -> DicomSeries:

@@ -156,7 +156,7 @@ def _say_derived(source: Dataset, derivation: str) -> None:
 
 
 def _item() -> Dataset:
-    return require_pydicom().Dataset()  # type: ignore[no-any-return]
+    return require_pydicom().Dataset()
 
 
 def _reference(source: Dataset, instance: str) -> Dataset:
