@@ -44,6 +44,11 @@ def write_itk(
 
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix == ".mhd" and set(path.name) & set("%\n\r"):
+        raise UserError(
+            f"{path}: a .mhd cannot hold this name of the file beside it; use .mha, or a name "
+            "without % and line breaks"
+        )
     voxels = fit_voxels(array, geometry, dtype)
     frame = lps_from_geometry(geometry)
     axes = len(frame.spacing)
