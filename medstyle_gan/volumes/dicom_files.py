@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.dicom_library import require_pydicom
 from medstyle_gan.volumes.dicom_slices import HEADER_TAGS
+from medstyle_gan.volumes.folders import walk_files
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _PREAMBLE, _MARK = 128, b"DICM"
@@ -65,7 +65,7 @@ def find_series(path: str | os.PathLike[str], skip: Path | None = None) -> list[
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; check the path")
-    files = _walk(path, skip) if path.is_dir() else [path]
+    files = walk_files(path, skip) if path.is_dir() else [path]
     series: dict[str, list[tuple[Path, Any]]] = {}
     faulty: list[DicomSeries] = []
     for file in files:
@@ -132,19 +132,3 @@ def _read_header(file: Path) -> Any:
     except Exception as error:  # pydicom has no one error for damaged bytes
         return f"{file}: its header is truncated or damaged ({error}); {again}"
     return header
-
-
-def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
-    skipped = None if skip is None else os.path.realpath(skip)
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen or (real == skipped and Path(parent) != folder):
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            file = Path(parent, name)
-            if not name.startswith(".") and file.is_file():
-                yield file

@@ -22,18 +22,30 @@ def read_itk_header(path: Path) -> VolumeHeader:
 
 
 def read_itk(path: Path, allow_constant: bool = False) -> Volume:
-    """Reads a volume; its place is turned from LPS into RAS exactly, and its text is left.
-
-    An NRRD without `space` is taken as LPS, as every ITK program takes it.
+    """Reads and checks a volume.
 
     Args:
         path: `.nrrd`, `.mha`, or `.mhd` with the file of its voxels.
         allow_constant: Accept one value everywhere, as an empty mask has.
 
     Raises:
+        UserError: As `load_itk`; NaN, infinities, or one value only.
+    """
+    volume = load_itk(path)
+    check_values(volume.array, path, allow_constant)
+    return volume
+
+
+def load_itk(path: Path) -> Volume:
+    """Reads a volume, whatever its values are.
+
+    Its place is turned from LPS into RAS exactly, and its text is left. An NRRD without
+    `space` is taken as LPS, as every ITK program takes it.
+
+    Raises:
         UserError: The file is missing, empty, truncated, of another format, larger than it
-            can be or than memory; has several frames or channels, NaN, infinities, one value
-            only, or no usable affine. Names the file, the field and the remedy.
+            can be or than memory; has several frames or channels, or no usable affine. Names
+            the file, the field and the remedy.
     """
     import SimpleITK as sitk
 
@@ -50,5 +62,4 @@ def read_itk(path: Path, allow_constant: bool = False) -> Volume:
     # (Z, Y, X) in C order is (X, Y, Z) in Fortran order.
     array = np.transpose(sitk.GetArrayFromImage(image))
     array = array.reshape(layout.geometry.spatial_shape, order="F")
-    check_values(array, path, allow_constant)
     return Volume(array, layout.geometry, layout.dtype, layout.dtype.kind in "iu", path)

@@ -56,19 +56,21 @@ def read_nifti(path: Path, allow_constant: bool = False) -> Volume:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO | GzipReader, bytes, NiftiLayout]]:
-    """The stream after the header's first bytes, those bytes, and what they mean."""
+def open_stream(path: Path) -> Iterator[tuple[BinaryIO | GzipReader, bytes]]:
+    """The decompressed file after its first `HEADER_BYTES` bytes, and those bytes.
+
+    Raises:
+        UserError: It is missing, empty, unreadable or damaged, also while the block reads on.
+    """
     try:
         with path.open("rb") as file:
             compressed = file.peek(2)[:2] == GZIP_MAGIC
             stream = GzipReader(file) if compressed else file
             start = bytearray(HEADER_BYTES)
-            del start[_fill(stream, memoryview(start).cast("B")) :]
+            del start[fill(stream, memoryview(start).cast("B")) :]
             if not start:
                 raise UserError(f"{path}: is empty (0 bytes); copy or download the file again")
-            layout = parse_header(bytes(start), path)
-            check_file_holds(layout, path, compressed)
-            yield stream, bytes(start), layout
+            yield stream, bytes(start)
     except GzipError as error:
         raise UserError(
             f"{path}: is truncated or damaged, its gzip data cannot be read ({error}); "
@@ -82,6 +84,15 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO | GzipReader, bytes, NiftiLay
         raise UserError(
             f"{path}: cannot be read ({error.strerror or error}); check permissions and disk"
         ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO | GzipReader, bytes, NiftiLayout]]:
+    """The stream after the header's first bytes, those bytes, and what they mean."""
+    with open_stream(path) as (stream, start):
+        layout = parse_header(start, path)
+        check_file_holds(layout, path, isinstance(stream, GzipReader))
+        yield stream, start, layout
 
 
 def _read_voxels(
@@ -99,8 +110,8 @@ def _read_voxels(
     buffer = raw.data
     early = start[layout.offset : layout.offset + len(buffer)]  # voxels right after the header
     buffer[: len(early)] = early
-    _skip(stream, layout.offset - len(start))
-    filled = len(early) + _fill(stream, buffer[len(early) :])
+    skip(stream, layout.offset - len(start))
+    filled = len(early) + fill(stream, buffer[len(early) :])
     if filled < len(buffer):
         raise UserError(
             f"{path}: is truncated: {filled:,} of {len(buffer):,} bytes of voxels; "
@@ -114,7 +125,7 @@ def _read_voxels(
     return stored.reshape(layout.geometry.spatial_shape, order="F")
 
 
-def _fill(stream: BinaryIO | GzipReader, buffer: memoryview) -> int:
+def fill(stream: BinaryIO | GzipReader, buffer: memoryview) -> int:
     """Reads until the buffer is full or the stream ends; gives the number of bytes."""
     filled = 0
     while filled < len(buffer):
@@ -125,7 +136,7 @@ def _fill(stream: BinaryIO | GzipReader, buffer: memoryview) -> int:
     return filled
 
 
-def _skip(stream: BinaryIO | GzipReader, count: int) -> None:
+def skip(stream: BinaryIO | GzipReader, count: int) -> None:
     """Passes over header extensions."""
     if count <= 0:
         return
