@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from medstyle_gan.cli.options import refuse_secrets_in_output
 from medstyle_gan.errors import UserError
 
 SOME_FAILED = 1
@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --rename, write which new name stands for what as CSV; keep it apart from OUT",
     )
+    parser.add_argument(
+        "--uid-key",
+        metavar="FILE",
+        help="DICOM: secret that makes the same new UIDs in another call; made where missing, "
+        "keep it apart from OUT",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     ensure_writable_folder(args.out)
     if args.names:
         write_names(args.names, jobs)
-    uids = UidMap()
+    uids = UidMap.from_key_file(args.uid_key) if args.uid_key else UidMap()
     failed: list[str] = []
     for job in tqdm(jobs, file=sys.stderr, unit="file"):
         try:
@@ -72,11 +78,7 @@ def _check_names(args: argparse.Namespace) -> None:
         raise UserError(f"--rename {args.rename!r}: give letters, digits, - and _ only")
     if args.names and not args.rename:
         raise UserError("--names lists the names that --rename gives; add --rename PREFIX")
-    if args.names and Path(args.names).resolve().is_relative_to(Path(args.out).resolve()):
-        raise UserError(
-            f"--names {args.names}: lies in the output folder, where it would undo the "
-            "de-identification; choose another place"
-        )
+    refuse_secrets_in_output(args.out, names=args.names, uid_key=args.uid_key)
 
 
 def _report(failed: list[str], total: int, args: argparse.Namespace) -> int:

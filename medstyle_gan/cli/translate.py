@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medstyle_gan.cli.options import add_config_arguments, split_overrides
+from medstyle_gan.cli.many_processes import interrupted_by_sigterm, run_in_processes
+from medstyle_gan.cli.options import (
+    add_config_arguments,
+    refuse_secrets_in_output,
+    split_overrides,
+)
 from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
     from medstyle_gan.config import Config
     from medstyle_gan.inference import Outcome
+    from medstyle_gan.inference.kinds import Patients
+    from medstyle_gan.inference.sharding import Shard
 
 _BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}]"
+_SHOWN = 10  # warnings of single files
+DEFAULT_GIB = 4.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +51,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="translate again what exists in OUT"
     )
     parser.add_argument(
+        "--bids",
+        metavar="SUFFIX",
+        help="name translations as BIDS derivatives with this suffix: --bids T2w makes "
+        "sub-01_desc-synthetic_T2w.nii.gz of sub-01_T1w.nii.gz",
+    )
+    dicom = parser.add_argument_group("DICOM")
+    dicom.add_argument(
+        "--deidentify",
+        choices=("basic", "keep-patient"),
+        default="basic",
+        help="basic removes the patient, dates and places (DICOM PS3.15, Annex E) and gives new "
+        "UIDs; keep-patient keeps patient and study, so that viewers overlay source and "
+        "translation (default: %(default)s)",
+    )
+    dicom.add_argument(
+        "--uid-key",
+        metavar="FILE",
+        help="secret that makes the same new UIDs in every call and part of a run; made where "
+        "missing, keep it apart from OUT",
+    )
+    many = parser.add_argument_group("many files")
+    many.add_argument(
+        "--shard",
+        metavar="I/N",
+        default="1/1",
+        help="translate the I-th of N parts alone, such as 2/4 on the second of four machines; "
+        "all write to the same OUT",
+    )
+    many.add_argument(
+        "--devices",
+        metavar="N",
+        type=int,
+        default=1,
+        help="processes on this machine, one a GPU where there are some (default: %(default)s); "
+        "torchrun and srun do as well",
+    )
+    many.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=2,
+        help="files at work at once in a process, so that one is read or written while another is "
+        "in the network (default: %(default)s)",
+    )
+    many.add_argument(
+        "--max-memory",
+        metavar="GIB",
+        type=float,
+        default=DEFAULT_GIB,
+        help="resident memory of a process; fewer slices go at once, and large volumes lie on "
+        "the disk of OUT meanwhile, to keep within it (default: %(default)s)",
+    )
+    parser.add_argument(
         "--device",
         default="auto",
         help="auto (a GPU where there is one), cpu, cuda, cuda:1 (default: %(default)s)",
@@ -55,12 +118,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Translates; 0 when all is done, 1 when some files failed.
+    """Translates; 0 when all is done, 1 when some files failed or are stale.
 
     Raises:
         UserError: for a model, input or output that is refused, and when no file at all could
             be translated because each of them is unusable.
     """
+    from medstyle_gan.inference.sharding import launched_shard, parse_shard
+
+    part, launched = parse_shard(args.shard), launched_shard()
+    _refuse_numbers(args, launched.count)
+    if args.devices > 1 and not args.print_config:
+        with interrupted_by_sigterm():
+            return run_in_processes(_command(args), args.devices)
+    with interrupted_by_sigterm():
+        return _translate(args, part.split(launched))
+
+
+def _refuse_numbers(args: argparse.Namespace, launched: int) -> None:
+    for name in ("devices", "workers"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} {getattr(args, name)}: give 1 or more")
+    if not args.max_memory > 0:
+        raise UserError(f"--max-memory {args.max_memory:g}: give GiB above 0, such as 4")
+    if args.devices > 1 and launched > 1:
+        raise UserError(
+            f"--devices {args.devices}: torchrun or srun has started {launched} processes "
+            "already; leave it out"
+        )
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """The same command for one process."""
+    command = ["translate", args.model, *args.inputs, "--out", args.out]
+    for name in (
+        *("direction", "bids", "deidentify", "uid_key", "shard", "workers", "max_memory"),
+        *("device", "precision"),
+    ):
+        if (value := getattr(args, name)) is not None:
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    command += ["--overwrite"] if args.overwrite else []
+    return command + (["--config", args.config] if args.config else [])
+
+
+def _translate(args: argparse.Namespace, shard: Shard) -> int:
     from tqdm import tqdm
 
     from medstyle_gan.inference import (
@@ -69,6 +170,9 @@ def run(args: argparse.Namespace) -> int:
         plan_translation,
         run_translation,
     )
+    from medstyle_gan.inference.bids import write_dataset_description
+    from medstyle_gan.inference.memory import GIBIBYTE, MemoryPlan
+    from medstyle_gan.inference.planning import names_a_file
 
     inputs, overrides = split_overrides(args.inputs)
     bundle = load_bundle(args.model)
@@ -81,20 +185,79 @@ def run(args: argparse.Namespace) -> int:
     if not inputs:
         raise UserError("no INPUT: give files or folders to translate")
     translator = Translator.load(
-        bundle, device=args.device, precision=args.precision, inference=config.inference
+        bundle,
+        device=_own_device(args.device),
+        precision=args.precision,
+        inference=config.inference,
     )
-    jobs = plan_translation(translator, inputs, args.out, args.direction)
+    jobs = plan_translation(translator, inputs, args.out, args.direction, args.bids)
+    mine = shard.of(jobs)
+    workers = max(1, min(args.workers, len(mine)))
+    memory = MemoryPlan(translator, args.direction, args.max_memory * GIBIBYTE, workers)
+    estimate = memory.of_all(mine)
+    if estimate is not None:
+        print(f"needs {estimate}", file=sys.stderr)
+    out = None if names_a_file(Path(args.out)) else Path(args.out)
+    patients = _patients(args, shard, any(job.kind == "series" for job in jobs))
+    results = run_translation(
+        translator,
+        jobs,
+        args.direction,
+        args.overwrite,
+        lambda share: show(share),
+        out=out,
+        shard=shard,
+        workers=workers,
+        memory=memory,
+        patients=patients,
+    )
     outcomes: list[Outcome] = []
-    with tqdm(total=len(jobs), file=sys.stderr, bar_format=_BAR) as bar:
+    trouble = ""
+    with tqdm(total=len(mine), file=sys.stderr, bar_format=_BAR) as bar:
 
         def show(share: float) -> None:
-            bar.n = len(outcomes) + share
+            bar.n = min(len(outcomes) + share, bar.total)
             bar.update(0)
 
-        for outcome in run_translation(translator, jobs, args.direction, args.overwrite, show):
-            outcomes.append(outcome)
-            show(0.0)
-    return _report(outcomes, args.out)
+        try:
+            for outcome in results:
+                outcomes.append(outcome)
+                show(0.0)
+        except UserError as error:
+            if not outcomes:
+                raise
+            trouble = str(error)
+    if args.bids is not None and out is not None:
+        write_dataset_description(out)
+    return _report(outcomes, args.out, shard, trouble)
+
+
+def _patients(args: argparse.Namespace, shard: Shard, dicom: bool) -> Patients:
+    from medstyle_gan.inference.kinds import Patients
+    from medstyle_gan.volumes import UidMap
+
+    refuse_secrets_in_output(args.out, uid_key=args.uid_key)
+    if args.uid_key is None:
+        if dicom and shard.count > 1 and args.deidentify == "basic":
+            raise UserError(
+                "--deidentify basic in several processes needs --uid-key FILE: without a common "
+                "secret, series of one study would get studies of their own"
+            )
+        return Patients(args.deidentify)
+    return Patients(args.deidentify, UidMap.from_key_file(args.uid_key))
+
+
+def _own_device(device: str) -> str:
+    """`auto`, or the GPU of this process where a launcher started one for each."""
+    from medstyle_gan.inference.sharding import local_rank
+
+    rank = local_rank()
+    if device == "auto" and rank is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return f"cuda:{rank % torch.cuda.device_count()}"
+    return device
 
 
 def _resolve(config: Config, file: str | None, overrides: list[str]) -> Config:
@@ -119,19 +282,34 @@ def _resolve(config: Config, file: str | None, overrides: list[str]) -> Config:
     return config.model_copy(update={"inference": inference})
 
 
-def _report(outcomes: list[Outcome], out: str) -> int:
-    count = {s: sum(o.status == s for o in outcomes) for s in ("done", "skipped", "failed")}
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    lines = "".join(f"\n  {outcome.reason}" for outcome in failed)
-    if len(failed) == len(outcomes) and all(outcome.bad_input for outcome in failed):
-        raise UserError(f"nothing was translated:{lines}" if len(failed) > 1 else failed[0].reason)
+def _report(outcomes: list[Outcome], out: str, shard: Shard, trouble: str) -> int:
+    states = ("done", "skipped", "stale", "failed")
+    count = {s: sum(o.status == s for o in outcomes) for s in states}
+    unmade = [outcome for outcome in outcomes if outcome.status in ("stale", "failed")]
+    lines = "".join(f"\n  {outcome.reason}" for outcome in unmade)
+    lines += f"\n  {trouble}" if trouble else ""
+    if unmade and all(outcome.bad_input for outcome in outcomes):
+        several = len(unmade) > 1 or trouble
+        raise UserError(f"nothing was translated:{lines}" if several else unmade[0].reason)
+    part = "" if shard.count == 1 else f"part {shard}: "
     words = [f"{count['done']} translated"]
     if count["skipped"]:
-        words.append(f"{count['skipped']} skipped (they exist; --overwrite replaces them)")
-    if failed:
+        words.append(f"{count['skipped']} skipped (done before, verified)")
+    if count["stale"]:
+        words.append(f"{count['stale']} stale (--overwrite translates them again)")
+    if count["failed"]:
         words.append(f"{count['failed']} failed")
-    print(f"{', '.join(words)} -> {out}")
-    if failed:
-        print(f"medstyle: {len(failed)} of {len(outcomes)} files failed:{lines}", file=sys.stderr)
+    print(f"{part}{', '.join(words)} -> {out}")
+    warned = [outcome for outcome in outcomes if outcome.warnings]
+    for outcome in warned[:_SHOWN]:
+        print(f"warning: {outcome.input}: {'; '.join(outcome.warnings)}", file=sys.stderr)
+    if len(warned) > _SHOWN:
+        more = len(warned) - _SHOWN
+        print(f"warning: {more} more files, see manifest.csv in {out}", file=sys.stderr)
+    if unmade or trouble:
+        what = f"{len(unmade)} of {len(outcomes)} files failed"
+        if count["stale"]:
+            what += " or are stale"
+        print(f"medstyle: {what}:{lines}", file=sys.stderr)
         return 1
     return 0

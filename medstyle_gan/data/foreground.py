@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import block_reduce
+
+from medstyle_gan.data.order_statistics import percentiles
+from medstyle_gan.volumes.workspace import Workspace, release, slabs, slow_axis
 
 # Below any tissue and above any padding: values under -200 can only be Hounsfield units here.
 _HOUNSFIELD_SIGN = -200.0
@@ -17,7 +22,7 @@ _NOISE_DEVIATIONS = 5.0
 _CLOSING_SHARE = 0.03
 
 
-def foreground_mask(array: np.ndarray) -> np.ndarray:
+def foreground_mask(array: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:
     """Separate the body from air, table and padding; rather a little too much than too little.
 
     A threshold between air and the darkest tissue (from Otsu 1979), the largest connected
@@ -26,36 +31,67 @@ def foreground_mask(array: np.ndarray) -> np.ndarray:
 
     Args:
         array: (X, Y, Z) in native units, axes along R, A, S.
+        workspace: where the mask is made.
 
     Returns:
         bool (X, Y, Z), never empty.
     """
-    hounsfield = float(array.min()) < _HOUNSFIELD_SIGN
-    values = _without_tails(array, hounsfield)
+    axis = slow_axis(array)
+    mask = (workspace or Workspace()).empty(array.shape, bool, slowest=axis)
     # Large volumes are masked on a coarser grid: morphology costs more than it gains there.
     stride = tuple(max(1, -(-n // _WORKING_VOXELS)) for n in array.shape)
-    if max(stride) > 1:
-        values = block_reduce(values, stride, np.mean, cval=float(values.min()))
+    low, high = array_range(array)
+    hounsfield = low < _HOUNSFIELD_SIGN
+    bounds = _HOUNSFIELD_RANGE if hounsfield else (low, _upper_bound(array, low, high))
+    # What fills up the last blocks is what no voxel is below.
+    values = _coarse(array, stride, bounds, fill=float(np.clip(low, *bounds)))
     smooth = ndimage.gaussian_filter(values, [_SMOOTHING if n > 2 else 0.0 for n in values.shape])
     if smooth.max() <= smooth.min():
-        return np.ones(array.shape, dtype=bool)
-    threshold = float(threshold_otsu(smooth.ravel())) if hounsfield else _above_air(smooth)
-    mask = _body(smooth > threshold)
-    for axis, step in enumerate(stride):
-        mask = np.repeat(mask, step, axis=axis) if step > 1 else mask
-    return mask[tuple(slice(0, n) for n in array.shape)]
-
-
-def _without_tails(array: np.ndarray, hounsfield: bool) -> np.ndarray:
-    """Float32 without what would pull a threshold: metal, bright vessels, CT padding."""
-    if hounsfield:
-        lower, upper = _HOUNSFIELD_RANGE
+        body = np.ones(values.shape, dtype=bool)
     else:
-        sample = array[tuple(slice(None, None, max(1, n // 128)) for n in array.shape)]
-        lower, upper = float(array.min()), float(np.percentile(sample, 98.0))
-        if upper <= lower:
-            upper = float(array.max())
-    return np.clip(array, lower, upper).astype(np.float32, copy=False)
+        threshold = float(threshold_otsu(smooth.ravel())) if hounsfield else _above_air(smooth)
+        body = _body(smooth > threshold)
+    for slab in slabs(array.shape, axis):
+        index = [np.arange(n)[s] // d for n, s, d in zip(array.shape, slab, stride, strict=True)]
+        mask[slab] = body[np.ix_(*index)]
+        release(mask)
+    return mask
+
+
+def array_range(array: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest value."""
+    low, high = np.inf, -np.inf
+    for slab in slabs(array.shape, slow_axis(array)):
+        low, high = min(low, float(array[slab].min())), max(high, float(array[slab].max()))
+        release(array)
+    return low, high
+
+
+def _upper_bound(array: np.ndarray, low: float, high: float) -> float:
+    """A bound below what would pull a threshold, such as bright vessels."""
+    sample = array[tuple(slice(None, None, max(1, n // 128)) for n in array.shape)]
+
+    def chunks() -> Iterator[np.ndarray]:
+        for slab in slabs(sample.shape, slow_axis(sample)):
+            yield sample[slab]
+            release(sample)
+
+    (upper,) = percentiles(chunks, [98.0])
+    return upper if upper > low else high
+
+
+def _coarse(
+    array: np.ndarray, stride: tuple[int, ...], bounds: tuple[float, float], fill: float
+) -> np.ndarray:
+    """Float32 (x, y, z): means over blocks of `stride`, of values clipped to the bounds."""
+    axis = slow_axis(array)
+    parts = []
+    for slab in slabs(array.shape, axis, multiple=stride[axis]):
+        # CT padding and metal, which would pull a threshold, become air and bone.
+        values = np.clip(array[slab], *bounds).astype(np.float32, copy=False)
+        release(array)
+        parts.append(block_reduce(values, stride, np.mean, cval=fill))
+    return np.concatenate(parts, axis=axis).astype(np.float32, copy=False)
 
 
 def _above_air(smooth: np.ndarray) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from medstyle_gan.config.schema import FixedScale, PercentileScale, WindowScale, ZScoreScale
+from medstyle_gan.data.order_statistics import Chunks, percentiles
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 ScaleConfig = PercentileScale | WindowScale | ZScoreScale | FixedScale
 
@@ -61,19 +64,25 @@ def _between(lower: float, upper: float, clip: bool) -> FittedScale:
     return FittedScale(center=(lower + upper) / 2, half_range=(upper - lower) / 2, clip=clip)
 
 
-def _region(array: np.ndarray, foreground: np.ndarray, region: str) -> np.ndarray:
-    """The voxels that a scale is fitted to: (V,), or (C, V) for colour."""
-    if region == "volume" or not foreground.any():
-        return array
-    return array[..., foreground]
+def _chunks(array: np.ndarray, foreground: np.ndarray, region: str) -> Chunks:
+    """The voxels that a scale is fitted to, slab by slab."""
+    inside = region == "foreground" and bool(foreground.any())
+
+    def chunks() -> Iterator[np.ndarray]:
+        for slab in slabs(array.shape, slow_axis(array)):
+            values = array[slab]
+            yield values[..., foreground[slab[-3:]]] if inside else values
+            release(array, foreground)
+
+    return chunks
 
 
 def fit_percentile(
     array: np.ndarray, foreground: np.ndarray, config: PercentileScale
 ) -> FittedScale:
     """The volume's own percentiles become -1 and 1."""
-    values = _region(array, foreground, config.region)
-    lower, upper = (float(q) for q in np.percentile(values, (config.lower, config.upper)))
+    chunks = _chunks(array, foreground, config.region)
+    lower, upper = percentiles(chunks, (config.lower, config.upper))
     if upper <= lower:
         raise UserError(
             f"the {config.lower:g}th and {config.upper:g}th intensity percentiles are both "
@@ -90,11 +99,14 @@ def fit_window(array: np.ndarray, foreground: np.ndarray, config: WindowScale) -
 
 def fit_zscore(array: np.ndarray, foreground: np.ndarray, config: ZScoreScale) -> FittedScale:
     """The volume's mean ± `deviations` standard deviations (biased) become ±1."""
-    values = _region(array, foreground, config.region)
-    mean, deviation = (
-        float(np.mean(values, dtype=np.float64)),
-        float(np.std(values, dtype=np.float64)),
-    )
+    chunks = _chunks(array, foreground, config.region)
+    count, total = 0, 0.0
+    for values in chunks():
+        count += values.size
+        total += float(np.sum(values, dtype=np.float64))
+    mean = total / count
+    squares = sum(float(np.sum((v.astype(np.float64) - mean) ** 2)) for v in chunks())
+    deviation = math.sqrt(squares / count)
     if deviation == 0:
         raise UserError(
             f"every voxel of the region is {mean:g}, so no scale can be fitted; set "

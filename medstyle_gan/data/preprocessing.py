@@ -6,22 +6,36 @@ whole slices can be translated and put back on the volume's own grid.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Orientation
 from nibabel.affines import voxel_sizes
 
 from medstyle_gan.config.schema import DataConfig
-from medstyle_gan.data.foreground import foreground_mask
+from medstyle_gan.data.foreground import array_range, foreground_mask
 from medstyle_gan.data.intensity import FittedScale, fit_scale
-from medstyle_gan.data.resampling import Grid, from_ras, ras_grid, resample, working_grid
-from medstyle_gan.data.slices import display_image, from_slices, slice_aspect, to_slices
+from medstyle_gan.data.order_statistics import percentiles
+from medstyle_gan.data.resampling import (
+    Grid,
+    from_ras,
+    ras_grid,
+    resample,
+    to_ras,
+    working_grid,
+)
+from medstyle_gan.data.slices import (
+    display_image,
+    from_slices,
+    slice_aspect,
+    stacked_axis,
+    to_slices,
+)
 from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import Geometry, Picture, Volume
+from medstyle_gan.volumes.workspace import Workspace, release, slabs, slow_axis
 
 __all__ = [
     "Prepared",
@@ -69,31 +83,43 @@ class Prepared:
         return Grid((x, y, z), self.affine)
 
 
-def prepare_volume(volume: Volume, config: DataConfig, domain: Domain) -> Prepared:
+def prepare_volume(
+    volume: Volume, config: DataConfig, domain: Domain, workspace: Workspace | None = None
+) -> Prepared:
     """Reorient to RAS, resample to the working spacing, scale to [-1, 1].
+
+    Everything is done slab by slab, in passes: nothing of the volume's size is in memory but
+    what the workspace keeps there.
 
     Args:
         volume: (X, Y, Z) grey or (X, Y, Z, 3) colour, any orientation.
-        config: its `spacing` and the domain's intensity scale are used.
+        config: its `spacing`, `plane` and the domain's intensity scale are used.
         domain: `scan` or `style`.
+        workspace: where the arrays are made; in memory by default.
 
     Raises:
         UserError: the intensity scale cannot be fitted to this volume.
     """
+    workspace = workspace or Workspace()
     affine = np.asarray(volume.geometry.affine, dtype=np.float64)
     own = ras_grid(volume.geometry.spatial_shape, affine)
     working = working_grid(own, config.spacing)
-    array = resample(_ras_array(volume), own, working)
-    foreground = foreground_mask(array.mean(axis=0) if len(array) > 1 else array[0])
-    outside = array[:, ~foreground]
-    background = float(np.median(outside)) if outside.size else float(array.min())
+    # Slices are translated along this axis; each is to lie in one piece.
+    slowest = stacked_axis(config.plane)
+    array = resample(_ras_array(volume), own, working, workspace, slowest)
+    grey = array.mean(axis=0) if len(array) > 1 else array[0]
+    foreground = foreground_mask(grey, workspace)
+    background = _outside(array, foreground)
     try:
         scale = fit_scale(getattr(config.intensity, domain), array, foreground)
     except UserError as error:
         where = f"{volume.path}: " if volume.path else ""
         raise UserError(f"{where}{error}") from error
+    for slab in slabs(array.shape, 1 + slowest):
+        array[slab] = scale.to_unit(array[slab])
+        release(array)
     return Prepared(
-        array=scale.to_unit(array),
+        array=array,
         affine=working.affine,
         foreground=foreground,
         scale=scale,
@@ -103,16 +129,24 @@ def prepare_volume(volume: Volume, config: DataConfig, domain: Domain) -> Prepar
 
 
 def _ras_array(volume: Volume) -> np.ndarray:
-    """(C, X, Y, Z) float32, axes pointing R, A, S."""
-    native = np.asarray(volume.array, dtype=np.float32)
-    native = np.moveaxis(native, -1, 0) if native.ndim == 4 else native[None]
-    if min(native.strides) < 0 or not native.flags.writeable:  # torch takes neither
-        native = native.copy()
-    tensor = MetaTensor(
-        torch.from_numpy(native), affine=torch.from_numpy(volume.geometry.affine.copy())
-    )
-    turned: np.ndarray = Orientation(axcodes="RAS", labels=None)(tensor).numpy()
-    return turned
+    """(C, X, Y, Z) in native units and type, axes pointing R, A, S; a view."""
+    turned = to_ras(np.asarray(volume.array), volume.geometry.affine)
+    return np.moveaxis(turned, -1, 0) if turned.ndim == 4 else turned[None]
+
+
+def _outside(array: np.ndarray, foreground: np.ndarray) -> float:
+    """The median of the voxels outside the body, or the smallest where all is body."""
+
+    def chunks() -> Iterator[np.ndarray]:
+        for slab in slabs(array.shape, slow_axis(array)):
+            yield array[slab][..., ~foreground[slab[-3:]]]
+            release(array, foreground)
+
+    try:
+        (median,) = percentiles(chunks, [50.0])
+    except ValueError:
+        return array_range(array)[0]
+    return median
 
 
 def prepare_picture(picture: Picture, config: DataConfig) -> Prepared:
@@ -154,20 +188,27 @@ def prepare_picture(picture: Picture, config: DataConfig) -> Prepared:
     )
 
 
-def restore_array(array: np.ndarray, prepared: Prepared, geometry: Geometry) -> np.ndarray:
+def restore_array(
+    array: np.ndarray,
+    prepared: Prepared,
+    geometry: Geometry,
+    workspace: Workspace | None = None,
+) -> np.ndarray:
     """Put an array that lies on a prepared volume's grid back on the volume's own grid.
 
     Exact where only axes were permuted or flipped; linear interpolation where the spacing
     changed. Values are not touched: apply `scale.from_unit` before or after.
 
     Args:
-        array: (C, X, Y, Z) on the grid of `prepared`, any units.
+        array: (C, X, Y, Z) float32 on the grid of `prepared`, any units.
         prepared: what `prepare_volume` gave for the volume.
         geometry: the volume's own.
+        workspace: where the array is made; in memory by default.
 
     Returns:
         (X0, Y0, Z0) float32 for one channel, (X0, Y0, Z0, C) otherwise, in the order and
-        size of the first three axes of `geometry.shape`.
+        size of the first three axes of `geometry.shape`; a view of `array` where the spacing
+        did not change.
     """
     if array.shape[1:] != prepared.array.shape[1:]:
         raise ValueError(
@@ -175,6 +216,8 @@ def restore_array(array: np.ndarray, prepared: Prepared, geometry: Geometry) -> 
         )
     affine = np.asarray(geometry.affine, dtype=np.float64)
     own = ras_grid(geometry.spatial_shape, affine)
-    moved = resample(np.asarray(array, dtype=np.float32), prepared.grid, own)
+    moved = np.asarray(array, dtype=np.float32)
+    if not prepared.grid.same_as(own):
+        moved = resample(moved, prepared.grid, own, workspace, slow_axis(moved[0]))
     restored = from_ras(np.moveaxis(moved, 0, -1), affine)
-    return np.ascontiguousarray(restored[..., 0] if len(array) == 1 else restored)
+    return restored[..., 0] if len(array) == 1 else restored

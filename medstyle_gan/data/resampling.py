@@ -19,10 +19,18 @@ from nibabel.orientations import (
 )
 from scipy.ndimage import gaussian_filter
 
+from medstyle_gan.volumes.workspace import (
+    SLAB_VOXELS,
+    Workspace,
+    copy_in_blocks,
+    release,
+    slabs,
+)
+
 # Spacings closer than this (relative) are the same: resampling would only blur.
 _SAME_SPACING = 1e-3
-# MONAI's sampling grid holds three floats a voxel; slabs keep it small beside the volume.
-_SLAB_VOXELS = 8_000_000
+# Where a Gaussian ends (standard deviations).
+_TRUNCATE = 4.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,13 @@ def ras_grid(shape: Sequence[int], affine: np.ndarray) -> Grid:
     return Grid((x, y, z), affine @ inv_ornt_aff(to_ras, shape[:3]))
 
 
+def to_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Permute and flip (X, Y, Z, ...) to point R, A, S; exact, and a view."""
+    return apply_orientation(array, ornt_transform(io_orientation(affine), axcodes2ornt("RAS")))
+
+
 def from_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Permute and flip (X, Y, Z, ...) from RAS order to the axis order of `affine`; exact."""
+    """Permute and flip (X, Y, Z, ...) from RAS order to that of `affine`; exact, and a view."""
     return apply_orientation(array, ornt_transform(axcodes2ornt("RAS"), io_orientation(affine)))
 
 
@@ -76,7 +89,13 @@ def working_grid(grid: Grid, spacing: Sequence[float | None]) -> Grid:
     return Grid((x, y, z), grid.affine @ np.diag([*ratio, 1.0]))
 
 
-def resample(array: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+def resample(
+    array: np.ndarray,
+    source: Grid,
+    target: Grid,
+    workspace: Workspace | None = None,
+    slowest: int = 2,
+) -> np.ndarray:
     """Linear interpolation onto a grid whose axes are parallel to the source's.
 
     Coarser axes are smoothed first so that fine texture does not alias, with the Gaussian
@@ -84,43 +103,78 @@ def resample(array: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
     point spread function matching"): σ² = (r² - 1) / (8 ln 2), r the ratio of spacings.
     Beyond the outermost voxel centres the border value is repeated.
 
+    Each slab of the result is computed from the slices it depends on, those that the Gaussian
+    reaches included, so that no more than these is in memory.
+
     Args:
-        array: (C, X, Y, Z) float32.
+        array: (C, X, Y, Z), in any type.
         source: the array's grid.
         target: the wanted grid; its axes differ from the source's only in step and start.
+        workspace: where the result is made.
+        slowest: the axis of X, Y, Z whose slices lie together in it.
 
     Returns:
-        (C, X', Y', Z') float32; `array` itself when the grids are the same.
+        (C, X', Y', Z') float32, new.
     """
+    workspace = workspace or Workspace()
+    out = workspace.empty((len(array), *target.shape), np.float32, slowest=1 + slowest)
     if source.same_as(target):
-        return array
-    step = np.diag(np.linalg.solve(source.affine, target.affine))[:3]
+        for slab in slabs(out.shape, 1 + slowest):
+            copy_in_blocks(out[slab], array[slab])
+            release(out)
+        return out
+    # The slabs' axis is the last one from here on.
+    order = [axis for axis in range(3) if axis != slowest] + [slowest]
+    turned = [0, *(1 + axis for axis in order)]
+    _resample_slabs(
+        array.transpose(turned),
+        Grid(_three(source.shape, order), source.affine[:, [*order, 3]]),
+        Grid(_three(target.shape, order), target.affine[:, [*order, 3]]),
+        out.transpose(turned),
+    )
+    return out
+
+
+def _resample_slabs(array: np.ndarray, source: Grid, target: Grid, out: np.ndarray) -> None:
+    """As `resample`, slab by slab along Z, into `out`."""
+    change = np.linalg.solve(source.affine, target.affine)
+    step, start = np.diag(change)[:3], float(change[2, 3])
     sigma = np.sqrt(np.maximum(step**2 - 1, 0) / (8 * np.log(2)))
-    if sigma.any():
-        array = gaussian_filter(array, (0, *sigma), mode="nearest")
-    start = float(np.linalg.solve(source.affine, target.affine)[2, 3])
-    depth = max(1, _SLAB_VOXELS // (target.shape[0] * target.shape[1]))
-    out = np.empty((array.shape[0], *target.shape), dtype=np.float32)
+    reach = int(_TRUNCATE * sigma[2] + 0.5)
+    area = max(
+        target.shape[0] * target.shape[1], source.shape[0] * source.shape[1] * max(1.0, step[2])
+    )
+    depth = max(1, int(SLAB_VOXELS / area))
+    last = source.shape[2] - 1
     for z in range(0, target.shape[2], depth):
         end = min(z + depth, target.shape[2])
         # The source slices that this slab interpolates between (at least the border one).
-        low = int(np.clip(np.floor(start + z * step[2]), 0, source.shape[2] - 1))
-        high = int(np.clip(np.ceil(start + (end - 1) * step[2]), low, source.shape[2] - 1)) + 1
-        slab = MetaTensor(
-            torch.from_numpy(np.ascontiguousarray(array[..., low:high])),
-            affine=torch.from_numpy(_shifted(source.affine, low)),
-        )
+        low = int(np.clip(np.floor(start + z * step[2]), 0, last))
+        high = int(np.clip(np.ceil(start + (end - 1) * step[2]), low, last)) + 1
+        first, beyond = max(0, low - reach), min(last + 1, high + reach)
+        slab = np.empty((*array.shape[:3], beyond - first), dtype=np.float32)
+        copy_in_blocks(slab, array[..., first:beyond])
+        if sigma.any():
+            slab = gaussian_filter(slab, (0, *sigma), mode="nearest", truncate=_TRUNCATE)
+        slab = np.ascontiguousarray(slab[..., low - first : high - first])
         resampler = SpatialResample(
             mode="bilinear", padding_mode="border", align_corners=True, dtype=np.float32
         )
         moved = resampler(
-            slab,
+            MetaTensor(
+                torch.from_numpy(slab), affine=torch.from_numpy(_shifted(source.affine, low))
+            ),
             dst_affine=torch.from_numpy(_shifted(target.affine, z)),
             # At least two voxels an axis: PyTorch puts a single one elsewhere.
             spatial_size=[max(2, n) for n in (*target.shape[:2], end - z)],
         )
         out[..., z:end] = moved.numpy()[:, : target.shape[0], : target.shape[1], : end - z]
-    return out
+        release(out)
+
+
+def _three(values: Sequence[int], order: Sequence[int]) -> tuple[int, int, int]:
+    x, y, z = (values[axis] for axis in order)
+    return x, y, z
 
 
 def _shifted(affine: np.ndarray, z: int) -> np.ndarray:

@@ -10,6 +10,11 @@ import numpy as np
 _STACKED_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
+def stacked_axis(plane: str) -> int:
+    """The axis of (X, Y, Z) that slices of a plane are stacked along."""
+    return _STACKED_AXIS[plane]
+
+
 def to_slices(array: np.ndarray, plane: str) -> np.ndarray:
     """View a volume as a stack of slices.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from medstyle_gan.inference.bundle import Bundle
 from medstyle_gan.inference.padding import pad_slices
 from medstyle_gan.networks import adapt_channels, build_generator
 from medstyle_gan.networks.precision import Precision
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def restore_generator(bundle: Bundle, direction: Direction) -> nn.Module:
@@ -100,9 +103,11 @@ def generate(
 def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     """How generators compute in translation: without gradients, in a precision.
 
-    On a GPU with the same result each time, and in fp32 that is not silently TF32.
+    On a GPU with the same result each time, and in fp32 that is not silently TF32. One thread
+    at a time: the flags are the process's, and so is the memory.
     """
     with (
+        _ONE_AT_A_TIME,
         torch.inference_mode(),
         torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"),
         torch.backends.cudnn.flags(

@@ -10,15 +10,19 @@ import numpy as np
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import Geometry, Volume, read_volume
 from medstyle_gan.volumes.nifti_geometry import geometry_from_header
+from medstyle_gan.volumes.workspace import Workspace
 
 _IN_MEMORY = Path("nibabel image")
 
 
-def as_volume(image: Volume | str | Path | nib.spatialimages.SpatialImage) -> Volume:
+def as_volume(
+    image: Volume | str | Path | nib.spatialimages.SpatialImage, workspace: Workspace | None = None
+) -> Volume:
     """Take a volume, read its file, or take over a nibabel image.
 
     Args:
         image: a volume, a path, or a nibabel image with one grey frame.
+        workspace: where the array of a file is made; in memory by default.
 
     Raises:
         UserError: for a file or an image that cannot be translated.
@@ -27,7 +31,7 @@ def as_volume(image: Volume | str | Path | nib.spatialimages.SpatialImage) -> Vo
     if isinstance(image, Volume):
         return image
     if isinstance(image, str | Path):
-        return read_volume(image)
+        return read_volume(image, workspace=workspace)
     if isinstance(image, nib.spatialimages.SpatialImage):
         return _from_nibabel(image)
     raise TypeError(

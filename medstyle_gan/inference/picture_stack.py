@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.slices import display_image, to_slices
-from medstyle_gan.errors import UserError
 from medstyle_gan.inference.translator import COLOUR_SCALE
 from medstyle_gan.volumes import Volume, to_dtype, write_picture
 
@@ -38,31 +35,19 @@ def volume_slices(volume: Volume, scale: FittedScale, plane: str) -> list[np.nda
 
 
 def write_picture_stack(folder: Path, pictures: list[np.ndarray]) -> None:
-    """Write pictures as `slice_0000.png` and on; the folder appears whole or not at all.
+    """Write pictures as `slice_0000.png` and on into a new folder.
 
     Args:
-        folder: an earlier stack there is replaced.
+        folder: where; made.
         pictures: `(rows, columns[, 3])` uint8.
 
     Raises:
-        UserError: where the folder holds anything but an earlier stack, or cannot be written.
+        UserError: it cannot be written.
     """
-    if folder.exists() and not _is_stack(folder):
-        raise UserError(
-            f"{folder}: holds other files than the slices of a translation; remove it or "
-            "choose another output folder"
-        )
-    part = folder.parent / f".medstyle-{secrets.token_hex(8)}.part"
-    try:
-        for index, picture in enumerate(pictures):
-            write_picture(part / f"slice_{index:04d}.png", picture)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    for index, picture in enumerate(pictures):
+        write_picture(folder / f"slice_{index:04d}.png", picture)
 
 
-def _is_stack(folder: Path) -> bool:
+def is_stack(folder: Path) -> bool:
+    """Whether a folder holds such pictures and nothing else."""
     return folder.is_dir() and all(_SLICE.fullmatch(file.name) for file in folder.iterdir())

@@ -4,33 +4,80 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.bids import derivative_name
 from medstyle_gan.inference.translator import Translator
-from medstyle_gan.volumes import PICTURE_SUFFIXES, VOLUME_SUFFIXES, is_picture, is_volume
+from medstyle_gan.volumes import (
+    PICTURE_SUFFIXES,
+    VOLUME_SUFFIXES,
+    DicomSeries,
+    Volume,
+    VolumeHeader,
+    Workspace,
+    find_series,
+    is_dicom,
+    is_picture,
+    is_volume,
+    read_header,
+    read_series,
+    read_series_header,
+    read_volume,
+)
 
-JobKind = Literal["volume", "picture_stack", "picture"]
+JobKind = Literal["volume", "series", "picture_stack", "picture"]
+Found = tuple[Path, Path, DicomSeries | None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to translate.
+    """One file to translate, or one folder that holds one volume.
 
     Attributes:
-        input: the file.
-        output: a volume's file, a folder of PNGs, or a PNG.
+        input: the file or folder.
+        output: a volume's file, a folder of PNGs or of a derived DICOM series, or a picture.
         sidecar: the JSON beside the output.
-        kind: volume → volume, volume → stack of PNGs, or picture → picture.
+        kind: volume → volume, DICOM series → DICOM series, volume → stack of PNGs, or picture →
+            picture; what is done is in `kinds.KINDS`.
+        relative: the input's name below the folder that was given.
+        files: all files of the input, where it is not one file.
+        series: the DICOM series, where the input is one.
     """
 
     input: Path
     output: Path
     sidecar: Path
     kind: JobKind
+    relative: Path = field(default=Path())
+    files: tuple[Path, ...] = ()
+    series: DicomSeries | None = None
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files that the input consists of."""
+        return self.files or (self.input,)
+
+    def header(self) -> VolumeHeader:
+        """The header of the input's volume.
+
+        Raises:
+            UserError: as `read_header` and `read_series_header` do.
+        """
+        return read_series_header(self.series) if self.series else read_header(self.input)
+
+    def volume(self, workspace: Workspace | None = None) -> Volume:
+        """The input's volume.
+
+        Raises:
+            UserError: as `read_volume` and `read_series` do.
+        """
+        if self.series:
+            return read_series(self.series, workspace=workspace)
+        return read_volume(self.input, workspace=workspace)
 
 
 def plan_translation(
@@ -38,45 +85,66 @@ def plan_translation(
     inputs: Sequence[str | Path],
     out: str | Path,
     direction: Direction = "scan_to_style",
+    bids: str | None = None,
 ) -> list[Job]:
     """Find the files to translate and where each translation goes.
 
     A file named in `inputs` goes to OUT/<its name>, a file in a folder to OUT/<its path in
-    the folder>. Folders are searched recursively, without hidden files and without OUT. OUT
-    may itself be a file name where there is one input file.
+    the folder>, a DICOM series to OUT/<its folder's path in the folder>/series-<its number>.
+    The output has the input's format, but for `.mhd`, which becomes one `.mha`. Folders are
+    searched recursively, without hidden files and without OUT. OUT may itself be a file name
+    where there is one input.
 
     Args:
         translator: its model says whether volumes or pictures are translated.
         inputs: files and folders.
         out: folder of the translations.
         direction: which way.
+        bids: name translations as BIDS derivatives with this suffix, such as `T2w`; see
+            `bids.derivative_name`.
+
+    Returns:
+        the jobs, in order of their outputs' names, which is the same in every process.
 
     Raises:
         UserError: for an input that does not exist, nothing to translate, two inputs with the
-            same output, and an output that is an input.
+            same output, an output that is an input, and names that are not BIDS where asked.
     """
     out = Path(out)
     kind = _job_kind(translator, direction)
     files = list(_distinct(_find_files([Path(i) for i in inputs], out, kind)))
     if not files:
-        wanted = PICTURE_SUFFIXES if kind == "picture" else VOLUME_SUFFIXES
+        wanted = PICTURE_SUFFIXES if kind == "picture" else (*VOLUME_SUFFIXES, "DICOM")
         raise UserError(
             f"{', '.join(str(i) for i in inputs)}: nothing to translate {direction}; this model "
             f"takes {', '.join(wanted)} in this direction"
         )
-    if _names_a_file(out):
-        if len(files) > 1 or not Path(inputs[0]).is_file():
+    if names_a_file(out):
+        if len(files) > 1 or not (Path(inputs[0]).is_file() or files[0][2]):
             raise UserError(
                 f"{out}: is a file's name, but {len(files)} files from "
                 f"{', '.join(str(i) for i in inputs)} need a folder; give a folder with -o"
             )
-        jobs = [_job(files[0][0], out.parent / out.name, kind)]
+        if bids is not None:
+            raise UserError(f"{out}: --bids names the files itself; give a folder with -o")
+        if out.name.lower().endswith(".mhd"):
+            raise UserError(f"{out}: a translation is one file; name it .mha instead")
+        jobs = [_job(*files[0][:2], out.parent / out.name, kind, files[0][2], named=True)]
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"{out}: is a file, not a folder; give a folder with -o")
-        jobs = [_job(file, out / relative, kind) for file, relative in files]
+        jobs = [
+            _job(
+                file,
+                relative,
+                out / (relative if bids is None else derivative_name(file, bids)),
+                kind,
+                series,
+            )
+            for file, relative, series in files
+        ]
     _refuse_clashes(jobs)
-    return jobs
+    return sorted(jobs, key=lambda job: str(job.output))
 
 
 def _job_kind(translator: Translator, direction: Direction) -> JobKind:
@@ -93,25 +161,50 @@ def _job_kind(translator: Translator, direction: Direction) -> JobKind:
     return "picture_stack"
 
 
-def _find_files(inputs: Iterable[Path], out: Path, kind: JobKind) -> Iterator[tuple[Path, Path]]:
-    """Each file with its path below the output folder."""
+def _find_files(inputs: Sequence[Path], out: Path, kind: JobKind) -> Iterator[Found]:
+    """Each file or series with its path below the output folder."""
     usable = is_picture if kind == "picture" else is_volume
+    dicom = []  # files that are named make up their series together
     for path in inputs:
         if path.is_dir():
             for file in _walk(path, out):
                 if usable(file):
-                    yield file, file.relative_to(path)
-        elif path.exists():
-            # A file that is named is never left out: an unusable one fails with its reason.
-            yield path, Path(path.name)
-        else:
+                    yield file, file.relative_to(path), None
+            if kind != "picture":
+                yield from _series(find_series(path, skip=out), path)
+        elif path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path}: is a symbolic link that leads nowhere or back to itself; mend it"
+            )
+        elif not path.exists():
             raise UserError(f"{path}: no such file or folder; check the path")
+        elif kind != "picture" and not usable(path) and is_dicom(path):
+            dicom.append(path)
+        else:
+            # A file that is named is never left out: an unusable one fails with its reason.
+            yield path, Path(path.name), None
+    for series in find_series(*dicom):
+        yield from _series([series], series.folder)
+
+
+def _series(found: Iterable[DicomSeries], root: Path) -> Iterator[Found]:
+    """Names for series: by their number, which tells nothing of a patient."""
+    taken: set[Path] = set()
+    for series in found:
+        folder = series.folder.relative_to(root)
+        name = f"series-{series.number or 0:04d}"
+        target, count = folder / name, 1
+        while target in taken:  # numbers need not differ, for instance between two studies
+            count += 1
+            target = folder / f"{name}-{count}"
+        taken.add(target)
+        yield series.folder, target, series
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:
     skipped = os.path.realpath(out)
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
         # Earlier translations are no inputs; a link back up would never end.
         if real in seen or (real == skipped and Path(parent) != folder):
@@ -124,28 +217,47 @@ def _walk(folder: Path, out: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _distinct(files: Iterable[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"{error.filename}: the folder cannot be read ({error.strerror}); change its permissions "
+        "or leave it out"
+    ) from error
+
+
+def _distinct(files: Iterable[Found]) -> Iterator[Found]:
     seen: set[str] = set()
-    for file, relative in files:
-        real = os.path.realpath(file)
+    for file, relative, series in files:
+        real = os.path.realpath(series.files[0] if series else file)
         if real not in seen:
             seen.add(real)
-            yield file, relative
+            yield file, relative, series
 
 
-def _names_a_file(out: Path) -> bool:
+def names_a_file(out: Path) -> bool:
+    """Whether OUT is one output's name rather than a folder for many."""
     return not out.is_dir() and (is_volume(out) or is_picture(out))
 
 
-def _job(file: Path, target: Path, kind: JobKind) -> Job:
-    stem = _stem(target)
+def _job(
+    file: Path,
+    relative: Path,
+    target: Path,
+    kind: JobKind,
+    series: DicomSeries | None = None,
+    named: bool = False,
+) -> Job:
+    """The job of one input; `named` where the user gave the output's own name."""
+    stem = target.name if series and not named else _stem(target)
     if kind == "picture_stack":
         output = target.with_name(stem)
     elif kind == "picture":
-        output = target.with_name(f"{stem}.png")
+        output = target if named else target.with_name(f"{stem}.png")
+    elif series and not named:
+        output, kind = target, "series"
     else:
-        output = target
-    return Job(file, output, target.with_name(f"{stem}.json"), kind)
+        output = target.with_name(f"{stem}.mha") if target.suffix.lower() == ".mhd" else target
+    sidecar = target.with_name(f"{stem}.json")
+    return Job(file, output, sidecar, kind, relative, series.files if series else (), series)
 
 
 def _stem(path: Path) -> str:
@@ -156,7 +268,7 @@ def _stem(path: Path) -> str:
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:
-    inputs = {os.path.realpath(job.input): job.input for job in jobs}
+    inputs = {os.path.realpath(file): file for job in jobs for file in (job.input, *job.files)}
     written: dict[str, Job] = {}
     for job in jobs:
         for target in (job.output, job.sidecar):

@@ -6,8 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from medstyle_gan.data.foreground import array_range
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import to_dtype
+from medstyle_gan.volumes.workspace import Workspace, copy_in_blocks, release, slabs
 
 DtypeSetting = Literal["auto", "float32", "int16", "uint8"]
 
@@ -38,27 +40,37 @@ def output_dtype(array: np.ndarray, setting: DtypeSetting, integer: bool, colour
     if setting != "auto":
         return np.dtype(setting)
     if integer:
-        low, high = np.rint(array.min()), np.rint(array.max())
+        low, high = (np.rint(bound) for bound in array_range(array))
         for kind in (np.int16, np.uint16, np.int32):
             if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
                 return np.dtype(kind)
     return np.dtype(np.float32)
 
 
-def quantize(array: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, int]:
+def quantize(
+    array: np.ndarray, dtype: np.dtype, workspace: Workspace | None = None
+) -> tuple[np.ndarray, int]:
     """Round and clip to an integer type; a float type is taken as it is.
 
+    Args:
+        array: any shape, float32.
+        dtype: what it becomes.
+        workspace: where the result is made; in memory by default.
+
     Returns:
-        the array in `dtype`, and how many of its values lay beyond the type's range.
+        the array in `dtype`, with its third axis slowest as in files where it has one, and how
+        many of its values lay beyond the type's range.
     """
-    if dtype.kind == "f":
-        return array.astype(dtype, copy=False), 0
-    bounds = np.iinfo(dtype)
-    quantized = np.empty(array.shape, dtype)
+    slowest = 2 if array.ndim > 2 else 0
+    quantized = (workspace or Workspace()).empty(array.shape, dtype, slowest=slowest)
     clipped = 0
-    # Plane by plane, because rounding takes float64 and a volume of those is large.
-    for plane in range(len(array)):
-        values = array[plane]
-        clipped += int(np.count_nonzero((values < bounds.min - 0.5) | (values > bounds.max + 0.5)))
-        quantized[plane] = to_dtype(values, dtype)
+    for slab in slabs(array.shape, slowest):
+        values = np.empty(quantized[slab].shape, array.dtype)
+        copy_in_blocks(values, array[slab])
+        if dtype.kind != "f":
+            bounds = np.iinfo(dtype)
+            beyond = (values < bounds.min - 0.5) | (values > bounds.max + 0.5)
+            clipped += int(np.count_nonzero(beyond))
+        quantized[slab] = to_dtype(values, dtype)
+        release(quantized)
     return quantized, clipped

@@ -6,12 +6,14 @@ It holds neither a path nor any text of the input's header.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import package_versions
+from medstyle_gan.inference.record import Record
 from medstyle_gan.inference.translation import Translation
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.volumes import atomic_file
@@ -20,7 +22,12 @@ NOTE = "Made by a generative model, not acquired; not for diagnosis."
 
 
 def describe_translation(
-    translator: Translator, translation: Translation[Any], dtype: str
+    translator: Translator,
+    translation: Translation[Any],
+    dtype: str,
+    record: Record,
+    seconds: float,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a sidecar says of one translation.
 
@@ -28,16 +35,21 @@ def describe_translation(
         translator: what made it.
         translation: the translation.
         dtype: type of the voxels as written.
+        record: hashes of the input, the model and the settings.
+        seconds: time of reading and translating.
+        warnings: what is noteworthy, without names or paths.
     """
     return {
         "synthetic": True,
         "note": NOTE,
         "direction": translation.direction,
         "model": {
-            "hash": translator.model_hash,
+            "hash": record.model,
             "method": translator.config.method.name,
             "steps": translator.steps,
         },
+        "settings_sha256": record.settings,
+        "input_sha256": record.input,
         "intensity": {
             "input_scale": translation.input_scale.as_dict(),
             "output_scale": translation.output_scale.as_dict(),
@@ -47,8 +59,23 @@ def describe_translation(
         "clipped_voxels": asdict(translation.clipped),
         "precision": translator.precision,
         "device": translator.device.type,
+        "seconds": round(seconds, 3),
+        "warnings": list(warnings),
         "versions": package_versions(),
     }
+
+
+def refuse_other_json(path: Path) -> None:
+    """Refuse to replace what is no sidecar.
+
+    Raises:
+        UserError: a file of that name is someone else's.
+    """
+    if path.exists() and not is_sidecar(path):
+        raise UserError(
+            f"{path}: a JSON file that is no sidecar of a translation stands where the sidecar "
+            "goes; choose another output folder"
+        )
 
 
 def write_sidecar(path: Path, facts: dict[str, Any]) -> None:
@@ -57,19 +84,21 @@ def write_sidecar(path: Path, facts: dict[str, Any]) -> None:
     Raises:
         UserError: where a file of that name is someone else's, and when it cannot be written.
     """
-    if path.exists() and not is_sidecar(path):
-        raise UserError(
-            f"{path}: a JSON file that is no sidecar of a translation stands where the sidecar "
-            "goes; choose another output folder"
-        )
+    refuse_other_json(path)
     with atomic_file(path) as file:
         file.write((json.dumps(facts, indent=2) + "\n").encode())
 
 
 def is_sidecar(path: Path) -> bool:
     """Whether a file is a sidecar that translation wrote."""
+    return bool(read_sidecar(path))
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """What a sidecar says; nothing where there is none, or a file of someone else."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and facts.get("synthetic") is True and "direction" in facts
+        return {}
+    ours = isinstance(facts, dict) and facts.get("synthetic") is True and "direction" in facts
+    return facts if ours else {}

@@ -9,6 +9,7 @@ import numpy as np
 
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import Direction
+from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 Image = TypeVar("Image")
 
@@ -41,6 +42,7 @@ class Translation(Generic[Image]):
         output_scale: [-1, 1] ↔ native units of the translation.
         background: native value that the translation has outside the body; None for pictures.
         clipped: counts of clipped voxels.
+        warnings: what is noteworthy, without names or paths.
     """
 
     image: Image
@@ -49,6 +51,7 @@ class Translation(Generic[Image]):
     output_scale: FittedScale
     background: float | None
     clipped: ClippedVoxels
+    warnings: tuple[str, ...] = ()
 
 
 def count_clipped(array: np.ndarray, scale: FittedScale, output: int) -> ClippedVoxels:
@@ -61,6 +64,8 @@ def count_clipped(array: np.ndarray, scale: FittedScale, output: int) -> Clipped
     """
     below = above = 0
     if scale.clip:
-        below = int(np.count_nonzero(array < scale.center - scale.half_range))
-        above = int(np.count_nonzero(array > scale.center + scale.half_range))
+        for slab in slabs(array.shape, slow_axis(array)):
+            below += int(np.count_nonzero(array[slab] < scale.center - scale.half_range))
+            above += int(np.count_nonzero(array[slab] > scale.center + scale.half_range))
+            release(array)
     return ClippedVoxels(below, above, output, int(array.size))

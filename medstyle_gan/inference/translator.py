@@ -30,6 +30,7 @@ from medstyle_gan.data.preprocessing import (
     restore_array,
     to_slices,
 )
+from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.data.words import DIRECTIONS, DOMAINS, Direction, Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle, load_bundle, model_hash
@@ -40,6 +41,7 @@ from medstyle_gan.inference.translation import Translation, count_clipped
 from medstyle_gan.inference.windows import translate_body
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.volumes import Picture, Volume, read_picture
+from medstyle_gan.volumes.workspace import Workspace, release
 
 # A colour style is made of 8-bit RGB pictures, and NIfTI's RGB is 8-bit too.
 COLOUR_SCALE = FittedScale(center=127.5, half_range=127.5, clip=True)
@@ -180,6 +182,7 @@ class Translator:
         image: Volume | str | Path | nib.spatialimages.SpatialImage,
         direction: Direction = "scan_to_style",
         on_progress: OnProgress | None = None,
+        workspace: Workspace | None = None,
     ) -> Translation[Volume]:
         """Translate a volume, keeping its geometry.
 
@@ -187,6 +190,8 @@ class Translator:
             image: a volume, its file, or a nibabel image.
             direction: which generator.
             on_progress: called with the share of the slices or windows done, in [0, 1].
+            workspace: where arrays of the volume's size are made; in memory by default. The
+                voxels are the same wherever that is.
 
         Returns:
             the translation on the input's own grid, in native units of the collection
@@ -202,15 +207,16 @@ class Translator:
                 f"{direction}: this model's {source} collection is pictures, so it takes "
                 "pictures (PNG, JPEG) in this direction, not volumes"
             )
-        volume = as_volume(image)
-        prepared = prepare_volume(volume, self.config.data, source)
-        working = self._translate_prepared(prepared, direction, on_progress)
-        native = restore_array(working, prepared, volume.geometry)
+        workspace = workspace or Workspace()
+        volume = as_volume(image, workspace)
+        prepared = prepare_volume(volume, self.config.data, source, workspace)
+        working = self._translate_prepared(prepared, direction, on_progress, workspace)
+        native = restore_array(working, prepared, volume.geometry, workspace)
         colour = self.channels[target] == 3
         dtype = output_dtype(
             native, self.config.inference.dtype, self.integer[target], colour=colour
         )
-        array, beyond = quantize(native, dtype)
+        array, beyond = quantize(native, dtype, workspace)
         return Translation(
             image=Volume(
                 array=array,
@@ -317,15 +323,19 @@ class Translator:
         )
 
     def _translate_prepared(
-        self, prepared: Prepared, direction: Direction, on_progress: OnProgress | None
+        self,
+        prepared: Prepared,
+        direction: Direction,
+        on_progress: OnProgress | None,
+        workspace: Workspace,
     ) -> np.ndarray:
         """The translation on the working grid, `(C, X, Y, Z)` float32 in native units."""
         target = DOMAINS[direction][1]
         plane, size = self.config.data.plane, self.config.inference.batch_size
         background, scale = np.float32(self.background[target]), self._native_scale(target)
-        working = np.full(
-            (self.channels[target], *prepared.array.shape[1:]), background, dtype=np.float32
-        )
+        shape = (self.channels[target], *prepared.array.shape[1:])
+        slowest = 1 + stacked_axis(plane)  # the slices in one piece each
+        working = workspace.full(shape, np.float32, background, slowest)
         if self.config.data.dims == 3:
             body, place = self._translate_body(prepared, direction, on_progress)
             native = scale.from_unit(body)
@@ -337,11 +347,12 @@ class Translator:
         inside = to_slices(prepared.foreground[None], plane)
         fill = _fill(prepared)
         # A slice without any body is background throughout: no need to translate it.
-        body = np.flatnonzero(inside.any(axis=(1, 2, 3)))
+        body = np.array([n for n, one in enumerate(inside) if one.any()], dtype=int)
         for start in range(0, len(body), size):
             index = body[start : start + size]
             native = scale.from_unit(self._generate(slices[index], direction, fill))
             translated[index] = np.where(inside[index], native, background)
+            release(slices, inside, translated)
             if on_progress is not None:
                 on_progress((start + len(index)) / len(body))
         return working

@@ -107,15 +107,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` that is gone afterwards; errors are told as of `path`."""
-    folder = _temporary(path.parent)
+    """A `scratch_folder` beside `path` in which errors are told as of `path`."""
     try:
-        folder.mkdir(parents=True)
-        yield folder
+        with scratch_folder(path.parent) as folder:
+            yield folder
     except OSError as error:
         raise UserError(_explain(error, path)) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(file: Path) -> None:
@@ -157,6 +154,8 @@ def second_name(path: Path, other: Path) -> None:
 def remove_left_over(folder: str | os.PathLike[str]) -> int:
     """Removes what killed programs left half-written in a folder and the folders in it.
 
+    That is files, and folders with all that is in them.
+
     Only where no program is writing: the files of one that is cannot be told from these.
 
     Returns:
@@ -164,11 +163,32 @@ def remove_left_over(folder: str | os.PathLike[str]) -> int:
     """
     left = list(Path(folder).rglob(_LEFT_OVER))
     for path in left:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
     return len(left)
+
+
+@contextmanager
+def scratch_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder for what is to be complete before it is renamed into `parent`.
+
+    It is on the disk of `parent`, hidden, and goes with the block; a kill leaves it to
+    `remove_left_over`.
+
+    Raises:
+        UserError: `parent` is not writable.
+    """
+    folder = _temporary(Path(parent))
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(_explain(error, folder)) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def ensure_writable_folder(folder: str | os.PathLike[str]) -> None:

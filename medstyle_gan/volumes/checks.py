@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.workspace import release, slabs
 
 _LARGEST = float(np.finfo(np.float32).max)  # samples are float32
 
@@ -43,7 +44,7 @@ def check_values(array: np.ndarray, path: Path, allow_constant: bool) -> None:
     """Refuses values that nothing can be made of.
 
     Args:
-        array: In native units.
+        array: (X, Y, Z) in native units.
         path: The file.
         allow_constant: Accept one value everywhere, as an empty mask has.
 
@@ -51,10 +52,17 @@ def check_values(array: np.ndarray, path: Path, allow_constant: bool) -> None:
         UserError: NaN, infinities, values beyond float32, or one value everywhere.
     """
     # min and max show NaN and infinity too, without a second array of the volume's size.
+    bounds = []
     with np.errstate(invalid="ignore"):
-        low, high = array.min(), array.max()
+        for slab in slabs(array.shape, 2):
+            bounds.append((array[slab].min(), array[slab].max()))
+            release(array)
+    low, high = np.min([low for low, _ in bounds]), np.max([high for _, high in bounds])
     if array.dtype.kind == "f" and not (low >= -_LARGEST and high <= _LARGEST):
-        bad = array.size - int(np.count_nonzero(np.abs(array) <= _LARGEST))
+        bad = sum(
+            int(np.count_nonzero(~(np.abs(array[slab]) <= _LARGEST)))
+            for slab in slabs(array.shape, 2)
+        )
         raise UserError(
             f"{path}: {bad:,} of {array.size:,} voxels are NaN, infinite or beyond float32; "
             "replace them by the background's value, or leave the file out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from medstyle_gan.volumes.dicom_slices import HEADER_TAGS
 from medstyle_gan.volumes.folders import walk_files
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# Files that archives have thousands of, and that need not be opened to see that they are others.
+_OTHERS = (".gz", ".nii", ".nrrd", ".mha", ".mhd", ".raw", ".png", ".jpg", ".json", ".csv", ".txt")
 _PREAMBLE, _MARK = 128, b"DICM"
 # Objects beside a scan that are none: segmentations, doses, plans, reports, presentations.
 _NO_SCANS = frozenset(
@@ -44,8 +47,8 @@ class DicomSeries:
     headers: tuple[Any, ...] = field(default=(), repr=False)
 
 
-def find_series(path: str | os.PathLike[str], skip: Path | None = None) -> list[DicomSeries]:
-    """Finds the series in a folder, or the one that a file belongs to by itself.
+def find_series(*paths: str | os.PathLike[str], skip: Path | None = None) -> list[DicomSeries]:
+    """Finds the series in folders and among files.
 
     Folders are searched recursively, without hidden files; links that lead in a circle are
     followed once. Files that are no DICOM are passed over, as are DICOM objects that are no
@@ -53,22 +56,18 @@ def find_series(path: str | os.PathLike[str], skip: Path | None = None) -> list[
     with a `fault`, so that one bad file does not stop an archive.
 
     Args:
-        path: A folder, or a single (multi-frame) DICOM file.
-        skip: A folder in it that is not searched.
+        paths: Folders and files.
+        skip: A folder in them that is not searched.
 
     Returns:
         The series, by folder and then number.
 
     Raises:
-        UserError: The path does not exist, or pydicom is not installed and there is DICOM.
+        UserError: A path does not exist, or pydicom is not installed and there is DICOM.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such file or folder; check the path")
-    files = walk_files(path, skip) if path.is_dir() else [path]
     series: dict[str, list[tuple[Path, Any]]] = {}
     faulty: list[DicomSeries] = []
-    for file in files:
+    for file in _files(map(Path, paths), skip):
         if not is_dicom(file):
             continue
         header = _read_header(file)
@@ -87,13 +86,23 @@ def find_series(path: str | os.PathLike[str], skip: Path | None = None) -> list[
 
 def is_dicom(file: Path) -> bool:
     """Whether a file is DICOM by its mark, or says that it is by its ending."""
-    if file.name.lower().endswith(DICOM_SUFFIXES):
+    name = file.name.lower()
+    if name.endswith(DICOM_SUFFIXES):
         return True
+    if name.endswith(_OTHERS):
+        return False
     try:
         with file.open("rb") as opened:
             return opened.read(_PREAMBLE + len(_MARK))[_PREAMBLE:] == _MARK
     except OSError:
         return False
+
+
+def _files(paths: Iterable[Path], skip: Path | None) -> Iterator[Path]:
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder; check the path")
+        yield from walk_files(path, skip) if path.is_dir() else [path]
 
 
 def _series(uid: str, members: list[tuple[Path, Any]]) -> DicomSeries:

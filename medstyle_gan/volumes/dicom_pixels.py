@@ -12,6 +12,7 @@ import numpy as np
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.dicom_library import require_pydicom
 from medstyle_gan.volumes.dicom_slices import Slice
+from medstyle_gan.volumes.workspace import Workspace, release
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _AGAIN = "copy or export the file again"
 
 
-def read_pixels(slices: Sequence[Slice]) -> np.ndarray:
+def read_pixels(slices: Sequence[Slice], workspace: Workspace | None = None) -> np.ndarray:
     """Reads the stored values of slices in their order, each file once.
 
     Values that MONOCHROME1 shows the other way round (low is bright) are turned within
@@ -27,6 +28,7 @@ def read_pixels(slices: Sequence[Slice]) -> np.ndarray:
 
     Args:
         slices: Of one series, checked to be alike.
+        workspace: Where the result is made; in memory by default.
 
     Returns:
         (slices, rows, columns), the stored type in this machine's byte order.
@@ -40,12 +42,14 @@ def read_pixels(slices: Sequence[Slice]) -> np.ndarray:
     frames: dict[Path, list[int]] = {}
     for index, one in enumerate(slices):
         frames.setdefault(one.file, []).append(index)
-    stored = np.empty((len(slices), *plane), dtype=first.dtype)
+    stored = (workspace or Workspace()).empty((len(slices), *plane), first.dtype)
     for file, indices in frames.items():
         pixels = _decode(file, (len(indices), *plane), first.dtype)
         for index in indices:
             stored[index] = pixels[slices[index].frame]
-    return _turned(_unused_bits_cleared(stored, first), first)
+            _turn(_clear_unused_bits(stored[index], first), first)
+        release(stored)
+    return stored
 
 
 def _decode(file: Path, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
@@ -109,19 +113,18 @@ def _why_not_decoded(syntax: str, error: Exception, file: Path) -> str:
     return f"{file}: its PixelData ({name}) is truncated or damaged ({error}); {_AGAIN}"
 
 
-def _unused_bits_cleared(stored: np.ndarray, first: Slice) -> np.ndarray:
+def _clear_unused_bits(plane: np.ndarray, first: Slice) -> np.ndarray:
     """Bits above BitsStored may hold overlays of old scanners, which are no values."""
-    spare = stored.dtype.itemsize * 8 - int(first.shared["BitsStored"] or stored.itemsize * 8)
+    spare = plane.dtype.itemsize * 8 - int(first.shared["BitsStored"] or plane.itemsize * 8)
     if spare > 0:
-        np.left_shift(stored, spare, out=stored)
-        np.right_shift(stored, spare, out=stored)  # which repeats the sign of signed values
-    return stored
+        np.left_shift(plane, spare, out=plane)
+        np.right_shift(plane, spare, out=plane)  # which repeats the sign of signed values
+    return plane
 
 
-def _turned(stored: np.ndarray, first: Slice) -> np.ndarray:
+def _turn(plane: np.ndarray, first: Slice) -> None:
     if first.shared["PhotometricInterpretation"] != "MONOCHROME1":
-        return stored
-    bits = int(first.shared["BitsStored"] or stored.itemsize * 8)
-    if stored.dtype.kind == "i":
-        return np.subtract(np.array(-1, stored.dtype), stored, out=stored)
-    return np.subtract(np.array(2**bits - 1, stored.dtype), stored, out=stored)
+        return
+    bits = int(first.shared["BitsStored"] or plane.itemsize * 8)
+    brightest = -1 if plane.dtype.kind == "i" else 2**bits - 1
+    np.subtract(np.array(brightest, plane.dtype), plane, out=plane)

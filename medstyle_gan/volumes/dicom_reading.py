@@ -15,6 +15,7 @@ from medstyle_gan.volumes.dicom_pixels import read_pixels
 from medstyle_gan.volumes.dicom_stack import Stack, stack_series
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
 from medstyle_gan.volumes.voxel_types import to_native_units
+from medstyle_gan.volumes.workspace import Workspace, release
 
 
 def read_series_header(series: DicomSeries) -> VolumeHeader:
@@ -27,12 +28,15 @@ def read_series_header(series: DicomSeries) -> VolumeHeader:
     return VolumeHeader(stack.geometry, stack.dtype, stack.integer, series.folder)
 
 
-def read_series(series: DicomSeries, allow_constant: bool = False) -> Volume:
+def read_series(
+    series: DicomSeries, allow_constant: bool = False, workspace: Workspace | None = None
+) -> Volume:
     """Reads a series in native units: slope and intercept are applied.
 
     Args:
         series: One of `find_series`.
         allow_constant: Accept one value everywhere.
+        workspace: Where the array is made; in memory by default.
 
     Returns:
         (columns, rows, slices), slices in order of their position along the normal; `path` is
@@ -44,19 +48,23 @@ def read_series(series: DicomSeries, allow_constant: bool = False) -> Volume:
             field and the remedy.
     """
     stack = stack_series(series)
-    claims = "Rows × Columns × slices"
-    check_memory(stack.geometry.shape, stack.dtype, claims, series.folder)
+    if workspace is None:
+        claims = "Rows × Columns × slices"
+        check_memory(stack.geometry.shape, stack.dtype, claims, series.folder)
     _check_sizes(stack)
+    workspace = workspace or Workspace()
     with unchanged(series.files):
-        stored = read_pixels(stack.slices)
-    native = _to_native_units(stored, stack)
+        stored = read_pixels(stack.slices, workspace)
+    native = _to_native_units(stored.T, stack, workspace)
     check_values(native, series.folder, allow_constant)
-    return Volume(native.T, stack.geometry, stack.dtype, stack.integer, series.folder)
+    return Volume(native, stack.geometry, stack.dtype, stack.integer, series.folder)
 
 
-def read_dicom_folder(path: Path, allow_constant: bool = False) -> Volume:
+def read_dicom_folder(
+    path: Path, allow_constant: bool = False, workspace: Workspace | None = None
+) -> Volume:
     """Reads the one series of a folder."""
-    return read_series(only_series(path), allow_constant)
+    return read_series(only_series(path), allow_constant, workspace)
 
 
 def read_dicom_folder_header(path: Path) -> VolumeHeader:
@@ -98,12 +106,14 @@ def _check_sizes(stack: Stack) -> None:
             )
 
 
-def _to_native_units(stored: np.ndarray, stack: Stack) -> np.ndarray:
+def _to_native_units(stored: np.ndarray, stack: Stack, workspace: Workspace) -> np.ndarray:
     scalings = [(one.slope, one.intercept) for one in stack.slices]
     if len(set(scalings)) == 1:
-        return to_native_units(stored, *scalings[0])
-    # PET: each slice has its own.
-    planes = [
-        to_native_units(plane, *scaling) for plane, scaling in zip(stored, scalings, strict=True)
-    ]
-    return np.stack([plane.astype(np.result_type(*planes), copy=False) for plane in planes])
+        return to_native_units(stored, *scalings[0], workspace)
+    native = workspace.empty(stored.shape[::-1], np.float32).T
+    for z, (slope, intercept) in enumerate(scalings):  # PET: each slice has its own
+        plane = to_native_units(stored[:, :, z : z + 1].astype(np.float64), slope, intercept)
+        with np.errstate(over="ignore"):  # check_values tells
+            native[:, :, z : z + 1] = plane
+        release(stored, native)
+    return native

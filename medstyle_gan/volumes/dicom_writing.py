@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from medstyle_gan.volumes.volume import Volume
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_FILE = re.compile(r"(slice|frames)_\d{4,}\.dcm")
 _TEXT = 64  # characters of an LO
 _DERIVED_NUMBER = 1000  # added to Series Number, so that the derived series lists apart
 # Of the source's pixels, and untrue of the new ones.
@@ -110,6 +112,11 @@ def write_derived_series(
             names.append(f"{'frames' if len(slices) > 1 else 'slice'}_{index:04d}.dcm")
             _save(source, temporary / names[-1])
     return [Path(folder) / name for name in names]
+
+
+def is_derived_series(folder: Path) -> bool:
+    """Whether a folder holds nothing but what `write_derived_series` writes."""
+    return folder.is_dir() and all(_FILE.fullmatch(file.name) for file in folder.iterdir())
 
 
 def _sources(slices: tuple[Slice, ...]) -> Iterator[tuple[Any, list[tuple[int, Slice]]]]:

@@ -21,8 +21,10 @@ from medstyle_gan.volumes.nifti_header import (
 )
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
 from medstyle_gan.volumes.voxel_types import to_native_units
+from medstyle_gan.volumes.workspace import Workspace, release, slabs
 
 _SKIP_BYTES = 1 << 20
+_PART_BYTES = 1 << 23
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
@@ -35,12 +37,15 @@ def read_nifti_header(path: Path) -> VolumeHeader:
         return layout.describe(path)
 
 
-def read_nifti(path: Path, allow_constant: bool = False) -> Volume:
-    """Reads a volume, its native units applied.
+def read_nifti(
+    path: Path, allow_constant: bool = False, workspace: Workspace | None = None
+) -> Volume:
+    """Reads a volume, its native units applied, slab by slab.
 
     Args:
         path: The file. Whether it is compressed is told from its bytes, not its name.
         allow_constant: Accept one value everywhere, as an empty mask has.
+        workspace: Where the array is made; in memory by default.
 
     Raises:
         UserError: The file is missing, empty, truncated, not NIfTI, larger than it can be or
@@ -48,9 +53,11 @@ def read_nifti(path: Path, allow_constant: bool = False) -> Volume:
             one value only, or no usable affine. Names the file, the field and the remedy.
     """
     with _opened(path) as (stream, start, layout):
-        check_memory(layout.geometry.shape, layout.dtype, "header field dim", path)
-        stored = _read_voxels(stream, start, layout, path)
-    array = to_native_units(stored, layout.slope, layout.intercept)
+        if workspace is None:
+            check_memory(layout.geometry.shape, layout.dtype, "header field dim", path)
+        workspace = workspace or Workspace()
+        stored = _read_voxels(stream, start, layout, path, workspace)
+    array = to_native_units(stored, layout.slope, layout.intercept, workspace)
     check_values(array, path, allow_constant)
     return Volume(array, layout.geometry, layout.dtype, layout.integer, path)
 
@@ -96,11 +103,15 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO | GzipReader, bytes, NiftiLay
 
 
 def _read_voxels(
-    stream: BinaryIO | GzipReader, start: bytes, layout: NiftiLayout, path: Path
+    stream: BinaryIO | GzipReader,
+    start: bytes,
+    layout: NiftiLayout,
+    path: Path,
+    workspace: Workspace,
 ) -> np.ndarray:
     """The stored values, (X, Y, Z) in Fortran order and this machine's byte order."""
     try:
-        raw = np.empty(layout.voxel_bytes, dtype=np.uint8)
+        raw = workspace.empty([layout.voxel_bytes], np.uint8)
     except MemoryError as error:
         raise UserError(
             f"{path}: the shape {layout.geometry.shape} of {layout.dtype} needs "
@@ -111,7 +122,10 @@ def _read_voxels(
     early = start[layout.offset : layout.offset + len(buffer)]  # voxels right after the header
     buffer[: len(early)] = early
     skip(stream, layout.offset - len(start))
-    filled = len(early) + fill(stream, buffer[len(early) :])
+    filled = len(early)
+    while filled < len(buffer) and (read := fill(stream, buffer[filled : filled + _PART_BYTES])):
+        filled += read
+        release(raw)
     if filled < len(buffer):
         raise UserError(
             f"{path}: is truncated: {filled:,} of {len(buffer):,} bytes of voxels; "
@@ -121,7 +135,10 @@ def _read_voxels(
         stream.finish()
     stored = raw.view(layout.stored)
     if not layout.stored.isnative:
-        stored = stored.byteswap(inplace=True).view(layout.dtype)
+        for (part,) in slabs(stored.shape, 0):
+            stored[part].byteswap(inplace=True)
+            release(stored)
+        stored = stored.view(layout.dtype)
     return stored.reshape(layout.geometry.spatial_shape, order="F")
 
 

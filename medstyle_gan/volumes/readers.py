@@ -19,10 +19,13 @@ from medstyle_gan.volumes.itk_reading import read_itk, read_itk_header
 from medstyle_gan.volumes.nifti_reading import read_nifti, read_nifti_header
 from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
+from medstyle_gan.volumes.workspace import Workspace
 
 
 class _ReadVolume(Protocol):
-    def __call__(self, path: Path, allow_constant: bool = False) -> Volume: ...
+    def __call__(
+        self, path: Path, allow_constant: bool = False, workspace: Workspace | None = None
+    ) -> Volume: ...
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,15 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     return _has_suffix(path, PICTURE_SUFFIXES)
 
 
-def read_volume(path: str | os.PathLike[str], allow_constant: bool = False) -> Volume:
+def read_volume(
+    path: str | os.PathLike[str], allow_constant: bool = False, workspace: Workspace | None = None
+) -> Volume:
     """Reads and checks a volume of any known format.
 
     Args:
         path: The file, or the folder of one DICOM series.
         allow_constant: Accept one value everywhere, as the mask of a healthy subject has.
+        workspace: Where the array is made; in memory by default.
 
     Returns:
         The voxels in native units, (X, Y, Z), with their geometry.
@@ -78,7 +84,7 @@ def read_volume(path: str | os.PathLike[str], allow_constant: bool = False) -> V
     path = Path(path)
     reader = _reader(path)
     with unchanged([path]):
-        return reader.read(path, allow_constant)
+        return reader.read(path, allow_constant, workspace)
 
 
 def read_header(path: str | os.PathLike[str]) -> VolumeHeader:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medstyle_gan.volumes.geometry import Geometry
+from medstyle_gan.volumes.workspace import Workspace, release, slabs
 
 _FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to here
 _DTYPES = frozenset(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
@@ -78,13 +79,16 @@ def to_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.rint(array.astype(np.float64, copy=False)).clip(low, high).astype(dtype)
 
 
-def to_native_units(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+def to_native_units(
+    stored: np.ndarray, slope: float, intercept: float, workspace: Workspace | None = None
+) -> np.ndarray:
     """Slope * stored + intercept, in the smallest type that is exact enough.
 
     Args:
-        stored: Any shape.
+        stored: (X, Y, Z).
         slope: 1 with intercept 0 gives `stored` itself.
         intercept: In native units.
+        workspace: Where the result is made; in memory by default.
 
     Returns:
         float32 for integers of up to 16 bits whose results it holds, else float64. May hold
@@ -97,10 +101,14 @@ def to_native_units(stored: np.ndarray, slope: float, intercept: float) -> np.nd
     largest = abs(slope) * 2.0 ** (8 * stored.itemsize) + abs(intercept)
     # 16 bits scaled in float32 err by 1e-7 of the range; whole numbers must stay whole.
     single = integer and stored.itemsize <= 2 and (largest <= _FLOAT32_WHOLE or not whole)
-    array = stored.astype(np.float32 if single else np.float64)
+    # Made with its axes reversed: X fastest, as files have it.
+    kind = np.float32 if single else np.float64
+    array = (workspace or Workspace()).empty(stored.shape[::-1], kind).T
     with np.errstate(over="ignore", invalid="ignore"):
-        np.multiply(array, slope, out=array)
-        np.add(array, intercept, out=array)
+        for slab in slabs(stored.shape, 2):
+            np.multiply(stored[slab], slope, out=array[slab], casting="unsafe")
+            np.add(array[slab], intercept, out=array[slab])
+            release(stored, array)
     return array
 
 

@@ -44,11 +44,13 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
         assert output.err.count("medstyle: error: ") == 1
         assert "Traceback" not in output.err
         progress, _, message = output.err.partition("medstyle: error: ")
-        assert progress == "" or "files [" in progress  # translate's bar alone
+        # What translate says before: the memory it needs, and its bar.
+        assert progress == "" or "files [" in progress or progress.startswith("needs ")
         after = snapshot(tmp_path)
         made = after.keys() - before.keys()
-        # An output folder may have been made, to see whether it can be written to.
-        assert made <= {"out"}
+        # An output folder may have been made, to see whether it can be written to, and its
+        # manifest tells what failed.
+        assert made <= {"out", "out/manifest.csv"}
         assert {name: after[name] for name in before} == before
         return message
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import nibabel as nib
@@ -9,18 +10,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import medstyle_gan.inference.archive as archive
+import medstyle_gan.inference.kinds as kinds
+from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Translator, translate_files
+from medstyle_gan.inference import (
+    Translator,
+    plan_translation,
+    run_translation,
+    translate_files,
+)
 from medstyle_gan.volumes import read_volume
 
 from .conftest import CANARY, identity_translator, make_bundle, make_config
+
+FIXED_TWICE = FittedScale(center=500.0, half_range=1000.0, clip=False)
 
 WriteScan = Callable[..., Path]
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """All files, hidden ones too, but the manifest, which tests of its own look at."""
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+    return [name for name in names if name != "manifest.csv"]
 
 
 def test_folder_is_translated_with_its_layout_and_sidecars(
@@ -47,6 +58,10 @@ def test_sidecar_says_how_it_was_made_and_not_for_whom(
     facts = json.loads(text)
     assert facts["synthetic"] is True
     assert facts["direction"] == "scan_to_style"
+    assert facts["input_sha256"] == sha256(path.read_bytes()).hexdigest()
+    assert facts["output_sha256"] == sha256(outcome.output.read_bytes()).hexdigest()
+    assert facts["seconds"] > 0
+    assert facts["warnings"] == []
     assert facts["model"] == {"hash": translator.model_hash, "method": "cyclegan", "steps": 7}
     assert facts["intensity"]["output_scale"]["half_range"] == 500
     assert facts["intensity"]["dtype"] == "int16"
@@ -57,18 +72,67 @@ def test_sidecar_says_how_it_was_made_and_not_for_whom(
     assert CANARY.encode() not in nib.load(outcome.output).header.binaryblock
 
 
-def test_existing_output_is_skipped_unless_overwritten(
+def test_what_was_done_is_skipped_and_what_is_anything_else_is_stale(
     tmp_path: Path, write_scan: WriteScan
 ) -> None:
     path, out = write_scan("a.nii"), tmp_path / "out"
     list(translate_files(identity_translator(), [path], out))
+    written = (out / "a.nii").read_bytes()
+    (again,) = translate_files(identity_translator(), [path], out)
+    assert (again.status, again.output) == ("skipped", out / "a.nii")
+
     (out / "a.nii").write_bytes(b"mine")
-    (skipped,) = translate_files(identity_translator(), [path], out)
-    assert (skipped.status, skipped.output) == ("skipped", out / "a.nii")
+    (stale,) = translate_files(identity_translator(), [path], out)
+    assert (stale.status, stale.output) == ("stale", out / "a.nii")
+    assert "the output was changed after it was translated; --overwrite" in stale.reason
     assert (out / "a.nii").read_bytes() == b"mine"
     (done,) = translate_files(identity_translator(), [path], out, overwrite=True)
     assert done.status == "done"
-    assert read_volume(out / "a.nii").array.any()
+    assert (out / "a.nii").read_bytes() == written
+
+
+@pytest.mark.parametrize("remembered_by", ["manifest.csv", "a.json"])
+def test_a_changed_input_model_or_setting_is_told_apart(
+    tmp_path: Path, write_scan: WriteScan, remembered_by: str
+) -> None:
+    path, out = write_scan("a.nii"), tmp_path / "out"
+    translator = Translator.load(make_bundle(), precision="fp32")
+    list(translate_files(translator, [path], out))
+    # Where a killed process wrote no row, the sidecar says what the output was made of.
+    if remembered_by == "a.json":
+        (out / "manifest.csv").unlink()
+    before = {name: (out / name).read_bytes() for name in files_in(out)}
+
+    def again(translator: Translator, **options: object) -> str:
+        (outcome,) = translate_files(translator, [path], out, **options)  # type: ignore[arg-type]
+        assert {name: (out / name).read_bytes() for name in files_in(out)} == before
+        return f"{outcome.status}: {outcome.reason}"
+
+    assert again(translator) == "skipped: "
+    another = Translator.load(make_bundle(seed=1), precision="fp32")
+    assert "another model; --overwrite" in again(another)
+    wider = Translator.load(make_bundle(scales={"style": FIXED_TWICE}), precision="fp32")
+    assert "other settings" in again(wider)
+    faster = make_config(inference={"batch_size": 7})
+    assert again(Translator.load(make_bundle(faster), precision="fp32")) == "skipped: "
+    assert again(translator) == "skipped: "  # what was stale for another model is not for this one
+    write_scan("a.nii", seed=5)
+    assert "the input has changed" in again(translator)
+    (out / "a.json").unlink()
+    (outcome,) = translate_files(translator, [path], out)
+    assert outcome.status == "stale"
+
+
+def test_something_of_unknown_origin_is_never_taken_for_a_translation(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
+    path, out = write_scan("a.nii"), tmp_path / "out"
+    out.mkdir()
+    (out / "a.nii").write_bytes(path.read_bytes())
+    (outcome,) = translate_files(identity_translator(), [path], out)
+    assert outcome.status == "stale"
+    assert "no translation this program knows of" in outcome.reason
+    assert (out / "a.nii").read_bytes() == path.read_bytes()
 
 
 def test_one_bad_file_is_reported_and_the_rest_done(tmp_path: Path, write_scan: WriteScan) -> None:
@@ -119,7 +183,7 @@ def test_failed_write_leaves_what_stood_there(
     def full_disk(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(archive, "write_volume", full_disk)
+    monkeypatch.setattr(kinds, "write_volume", full_disk)
     other = identity_translator(scales={"style": make_bundle().scales["scan"]})
     other.steps = 99
     outcomes = translate_files(other, [path], out, overwrite=True)
@@ -127,7 +191,7 @@ def test_failed_write_leaves_what_stood_there(
         with pytest.raises(KeyboardInterrupt):
             next(outcomes)
     else:
-        assert next(outcomes).reason == f"{path}: the disk is full"
+        assert [outcome.reason for outcome in outcomes] == [f"{path}: the disk is full"]
     assert {name: (out / name).read_bytes() for name in files_in(out)} == before
 
 
@@ -147,6 +211,56 @@ def test_unwritable_out_is_refused_before_any_work(tmp_path: Path, write_scan: W
     with pytest.raises(UserError, match=r"file"):
         translate_files(translator, [write_scan("a.nii")], tmp_path / "file" / "out")
     assert translator.generators["scan_to_style"].calls == 0
+
+
+def test_a_file_that_changes_while_it_is_read_fails(
+    tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_scan("a.nii"), tmp_path / "out"
+    translator = identity_translator()
+    translate = translator.translate
+
+    def translate_meanwhile(*args: object) -> object:
+        result = translate(*args)  # type: ignore[arg-type]
+        with path.open("ab") as file:
+            file.write(b"more")
+        return result
+
+    monkeypatch.setattr(translator, "translate", translate_meanwhile)
+    (outcome,) = translate_files(translator, [path], out)
+    assert outcome.status == "failed"
+    assert "was changed while it was read" in outcome.reason
+    assert files_in(out) == []
+
+
+def test_clipped_voxels_are_warned_of(tmp_path: Path, write_scan: WriteScan) -> None:
+    narrow = {"name": "fixed", "lower": 400.0, "upper": 600.0, "clip": True}
+    config = make_config(data={"intensity": {"scan": narrow, "style": narrow}})
+    (outcome,) = translate_files(
+        identity_translator(config), [write_scan("a.nii")], tmp_path / "out"
+    )
+    (warning,) = outcome.warnings
+    assert "of the input's voxels lie beyond the intensity scale" in warning
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["warnings"] == [warning]
+
+
+def test_several_workers_give_what_one_gives(tmp_path: Path, write_scan: WriteScan) -> None:
+    for index in range(5):
+        write_scan(f"in/{index}.nii.gz", seed=index)
+    (tmp_path / "in" / "bad.nii").write_bytes(b"")
+    translator = Translator.load(make_bundle(), precision="fp32")
+    shares: list[float] = []
+    for workers in (1, 3):
+        out = tmp_path / str(workers)
+        jobs = plan_translation(translator, [tmp_path / "in"], out)
+        outcomes = list(
+            run_translation(translator, jobs, on_progress=shares.append, out=out, workers=workers)
+        )
+        assert sorted(o.status for o in outcomes) == ["done"] * 5 + ["failed"]
+    assert max(shares) <= 3
+    for index in range(5):
+        one, three = ((tmp_path / n / f"{index}.nii.gz").read_bytes() for n in ("1", "3"))
+        assert one == three
 
 
 def colour_translator(**inference: object) -> Translator:
@@ -178,6 +292,9 @@ def test_colour_style_writes_a_stack_of_pngs(tmp_path: Path, write_scan: WriteSc
 
     (again,) = translate_files(translator, [path], out)
     assert again.status == "skipped"
+    (out / "a" / "slice_0002.png").unlink()
+    (again,) = translate_files(translator, [path], out)
+    assert again.status == "stale"
     (again,) = translate_files(translator, [path], out, overwrite=True)
     assert again.status == "done"
     (out / "a" / "notes.txt").touch()

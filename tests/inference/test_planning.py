@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,10 @@ def test_folder_keeps_its_layout_and_named_file_its_name(tmp_path: Path) -> None
     )
     assert [(j.input.name, j.output, j.sidecar) for j in jobs] == [
         ("a.nii", out / "a.nii", out / "a.json"),
-        ("b.nii.gz", out / "sub/b.nii.gz", out / "sub/b.json"),
         ("c.nii.gz", out / "c.nii.gz", out / "c.json"),
+        ("b.nii.gz", out / "sub/b.nii.gz", out / "sub/b.json"),
     ]
+    assert [job.relative.as_posix() for job in jobs] == ["a.nii", "c.nii.gz", "sub/b.nii.gz"]
 
 
 def test_hidden_files_and_earlier_outputs_are_no_inputs(tmp_path: Path) -> None:
@@ -115,3 +118,58 @@ def test_png_output_is_a_folder_and_needs_a_style_of_pictures(tmp_path: Path) ->
     assert (job.output, job.sidecar, job.kind) == (out / "a", out / "a.json", "picture_stack")
     with pytest.raises(UserError, match="set it to nifti"):
         plan_translation(identity_translator(config), [a], out)
+
+
+def test_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+    (tmp_path / "loop.nii").symlink_to(tmp_path / "loop.nii")
+    with pytest.raises(UserError, match=r"loop\.nii: is a symbolic link that leads"):
+        plan_translation(identity_translator(), [tmp_path / "loop.nii"], tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "in/a.nii", "in/closed/b.nii")
+    scandir = os.scandir
+
+    def deny(folder: str) -> object:
+        if str(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)  # root, who may run tests, can read everything
+    with pytest.raises(UserError, match=r"closed: the folder cannot be read"):
+        plan_translation(identity_translator(), [tmp_path / "in"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz"),
+        (
+            "x/sub-A1_ses-02_acq-hi_run-2_FLAIR.nii",
+            "sub-A1/ses-02/anat/sub-A1_ses-02_acq-hi_run-2_desc-synthetic_T2w.nii",
+        ),
+        (
+            "sub-01/perf/sub-01_space-orig_desc-preproc_asl.nii.gz",
+            "sub-01/perf/sub-01_space-orig_desc-preprocSynthetic_T2w.nii.gz",
+        ),
+    ],
+)
+def test_bids_names(tmp_path: Path, name: str, expected: str) -> None:
+    touch(tmp_path, f"in/{name}")
+    out = tmp_path / "out"
+    (job,) = plan_translation(identity_translator(), [tmp_path / "in"], out, bids="T2w")
+    assert job.output == out / expected
+    assert job.sidecar.name == f"{job.output.name.split('.')[0]}.json"
+
+
+def test_names_that_are_not_bids_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "in/patient.nii")
+    translator, folder, out = identity_translator(), tmp_path / "in", tmp_path / "out"
+    with pytest.raises(UserError, match=r"patient\.nii: is not named as BIDS names it"):
+        plan_translation(translator, [folder], out, bids="T2w")
+    with pytest.raises(UserError, match="letters and digits only"):
+        plan_translation(translator, [folder], out, bids="T2-w")
+    with pytest.raises(UserError, match="names the files itself"):
+        plan_translation(translator, [folder / "patient.nii"], tmp_path / "x.nii", bids="T2w")

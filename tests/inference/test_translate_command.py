@@ -33,7 +33,7 @@ def test_translates_with_overrides_and_matches_python(
     assert "a.nii.gz" not in output.err
 
     assert main(["translate", *arguments]) == 0
-    assert "0 translated, 1 skipped" in capsys.readouterr().out
+    assert "0 translated, 1 skipped (done before, verified)" in capsys.readouterr().out
     assert main(["translate", *arguments, "--overwrite"]) == 0
     assert capsys.readouterr().out.startswith("1 translated")
 
@@ -134,7 +134,7 @@ def test_no_usable_input_at_all_exits_2(
     error = refused(capsys, model, tmp_path / "in", "-o", tmp_path / "out")
     for index in range(count):
         assert str(tmp_path / "in" / f"{index}.nii.gz") in error
-    assert not any((tmp_path / "out").iterdir())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.csv"]
 
 
 def test_one_unexpected_failure_exits_1(
