@@ -46,6 +46,11 @@ class DicomSeries:
     fault: str = ""
     headers: tuple[Any, ...] = field(default=(), repr=False)
 
+    @property
+    def label(self) -> str:
+        """Its name in messages, which may be kept and sent on: no UID, no description."""
+        return "the series" if self.number is None else f"series {self.number}"
+
 
 def find_series(*paths: str | os.PathLike[str], skip: Path | None = None) -> list[DicomSeries]:
     """Finds the series in folders and among files.

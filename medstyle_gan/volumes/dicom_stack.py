@@ -104,13 +104,13 @@ def _refuse_mixtures(slices: Sequence[Slice], series: DicomSeries) -> None:
         if keyword in ("PatientID", "PatientName"):  # not their values: a log may be sent on
             what, mend = f"two patients ({keyword} differs)", "separate the patients' files"
         raise UserError(
-            f"{series.folder}: series {series.uid} mixes {what} between {first.file.name} and "
+            f"{series.folder}: {series.label} mixes {what} between {first.file.name} and "
             f"{other.file.name}; {mend}"
         )
     echoes = sorted({round(one.echo_time, 2) for one in slices if one.echo_time is not None})
     if len(echoes) > 1:
         raise UserError(
-            f"{series.folder}: series {series.uid} mixes {len(echoes)} echo times (EchoTime "
+            f"{series.folder}: {series.label} mixes {len(echoes)} echo times (EchoTime "
             f"{', '.join(f'{echo:g}' for echo in echoes[:4])} ms); give each echo a folder and a "
             "series of its own"
         )
@@ -121,13 +121,13 @@ def _refuse_turned(slices: Sequence[Slice], series: DicomSeries) -> None:
     for one in slices:
         if np.abs(one.orientation - first.orientation).max() > _UNIT:
             raise UserError(
-                f"{series.folder}: series {series.uid} has slices in different directions "
+                f"{series.folder}: {series.label} has slices in different directions "
                 f"(ImageOrientationPatient differs between {first.file.name} and {one.file.name}), "
                 "as a localizer has; leave it out, or split it"
             )
         if np.abs(np.subtract(one.pixel_spacing, first.pixel_spacing)).max() > _SAME_PLACE:
             raise UserError(
-                f"{series.folder}: series {series.uid} has PixelSpacing "
+                f"{series.folder}: {series.label} has PixelSpacing "
                 f"{first.pixel_spacing} in {first.file.name} and {one.pixel_spacing} in "
                 f"{one.file.name}; split it by pixel spacing"
             )
@@ -153,7 +153,7 @@ def _distance(
         if one.instance != other.instance or one.file == other.file:
             why = "several time points, echoes or reconstructions: give each a series of its own"
         raise UserError(
-            f"{series.folder}: series {series.uid} has {same.size + 1} slices too many at one "
+            f"{series.folder}: {series.label} has {same.size + 1} slices too many at one "
             f"place (ImagePositionPatient of {_name(one)} and {_name(other)} is the same); it may "
             f"hold {why}"
         )
@@ -165,7 +165,7 @@ def _distance(
         missing = round(float(gaps[worst] / usual)) - 1
         what = f"{missing} missing" if missing > 0 else "the distances differ"
         raise UserError(
-            f"{series.folder}: series {series.uid} is unevenly spaced: {gaps[worst]:.2f} mm "
+            f"{series.folder}: {series.label} is unevenly spaced: {gaps[worst]:.2f} mm "
             f"between {between} (ImagePositionPatient), {usual:.2f} mm elsewhere: {what}; export "
             "the series again in full"
         )
@@ -175,7 +175,7 @@ def _distance(
     if off_axis > _OFF_AXIS * min(first.pixel_spacing):
         angle = degrees(atan(off_axis / float(heights[-1] - heights[0])))
         raise UserError(
-            f"{series.folder}: series {series.uid} is tilted: its slices are stacked {angle:.1f}° "
+            f"{series.folder}: {series.label} is tilted: its slices are stacked {angle:.1f}° "
             "off their normal (ImagePositionPatient against ImageOrientationPatient), as a tilted "
             "gantry makes them; resample it to straight slices first, for instance with dcm2niix"
         )
