@@ -143,7 +143,9 @@ def test_only_the_command_line_prints(path: Path) -> None:
 @each_module
 def test_every_library_is_declared(path: Path) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["dicom"], *extras["onnx"]]
+    declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in lines}
     known = set(sys.stdlib_module_names) | {"medstyle_gan"}
     wrong = [
         f"line {line}: {name}"

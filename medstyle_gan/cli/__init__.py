@@ -27,6 +27,9 @@ COMMANDS = {
     "check": Command("medstyle_gan.cli.check", "look at both collections and say what is wrong"),
     "train": Command("medstyle_gan.cli.train", "learn to translate between two collections"),
     "translate": Command("medstyle_gan.cli.translate", "translate volumes with a trained model"),
+    "deidentify": Command(
+        "medstyle_gan.cli.deidentify", "copy volumes and DICOM without the patient's text"
+    ),
     "demo": Command("medstyle_gan.cli.demo", "all of it, on data that it makes itself"),
 }
 

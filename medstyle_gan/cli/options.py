@@ -70,6 +70,26 @@ def split_overrides(tokens: Iterable[str]) -> tuple[list[str], list[str]]:
     return others, overrides
 
 
+def refuse_secrets_in_output(out: str, **files: str | None) -> None:
+    """Refuses options whose file would undo a de-identification beside what it de-identified.
+
+    Args:
+        out: The output folder.
+        files: The files by their option's name.
+
+    Raises:
+        UserError: One lies in the output folder.
+    """
+    from medstyle_gan.errors import UserError
+
+    for name, file in files.items():
+        if file and Path(file).resolve().is_relative_to(Path(out).resolve()):
+            raise UserError(
+                f"--{name.replace('_', '-')} {file}: lies in the output folder, where it would "
+                "undo the de-identification; choose another place"
+            )
+
+
 def resolve_config(args: argparse.Namespace, extra: Mapping[str, object] | None = None) -> Config:
     """Builds the config from the file, then options, then overrides.
 

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medstyle_gan.cli.many_processes import interrupted_by_sigterm, run_in_processes
-from medstyle_gan.cli.options import add_config_arguments, split_overrides
+from medstyle_gan.cli.options import (
+    add_config_arguments,
+    refuse_secrets_in_output,
+    split_overrides,
+)
 from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
     from medstyle_gan.config import Config
     from medstyle_gan.inference import Outcome
+    from medstyle_gan.inference.kinds import Patients
     from medstyle_gan.inference.sharding import Shard
 
 _BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}]"
@@ -50,6 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SUFFIX",
         help="name translations as BIDS derivatives with this suffix: --bids T2w makes "
         "sub-01_desc-synthetic_T2w.nii.gz of sub-01_T1w.nii.gz",
+    )
+    dicom = parser.add_argument_group("DICOM")
+    dicom.add_argument(
+        "--deidentify",
+        choices=("basic", "keep-patient"),
+        default="basic",
+        help="basic removes the patient, dates and places (DICOM PS3.15, Annex E) and gives new "
+        "UIDs; keep-patient keeps patient and study, so that viewers overlay source and "
+        "translation (default: %(default)s)",
+    )
+    dicom.add_argument(
+        "--uid-key",
+        metavar="FILE",
+        help="secret that makes the same new UIDs in every call and part of a run; made where "
+        "missing, keep it apart from OUT",
     )
     many = parser.add_argument_group("many files")
     many.add_argument(
@@ -131,7 +151,10 @@ def _refuse_numbers(args: argparse.Namespace, launched: int) -> None:
 def _command(args: argparse.Namespace) -> list[str]:
     """The same command for one process."""
     command = ["translate", args.model, *args.inputs, "--out", args.out]
-    for name in ("direction", "bids", "shard", "workers", "max_memory", "device", "precision"):
+    for name in (
+        *("direction", "bids", "deidentify", "uid_key", "shard", "workers", "max_memory"),
+        *("device", "precision"),
+    ):
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
     command += ["--overwrite"] if args.overwrite else []
@@ -175,6 +198,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
     if estimate is not None:
         print(f"needs {estimate}", file=sys.stderr)
     out = None if names_a_file(Path(args.out)) else Path(args.out)
+    patients = _patients(args, shard, any(job.kind == "series" for job in jobs))
     results = run_translation(
         translator,
         jobs,
@@ -185,6 +209,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         shard=shard,
         workers=workers,
         memory=memory,
+        patients=patients,
     )
     outcomes: list[Outcome] = []
     trouble = ""
@@ -205,6 +230,21 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
     if args.bids is not None and out is not None:
         write_dataset_description(out)
     return _report(outcomes, args.out, shard, trouble)
+
+
+def _patients(args: argparse.Namespace, shard: Shard, dicom: bool) -> Patients:
+    from medstyle_gan.inference.kinds import Patients
+    from medstyle_gan.volumes import UidMap
+
+    refuse_secrets_in_output(args.out, uid_key=args.uid_key)
+    if args.uid_key is None:
+        if dicom and shard.count > 1 and args.deidentify == "basic":
+            raise UserError(
+                "--deidentify basic in several processes needs --uid-key FILE: without a common "
+                "secret, series of one study would get studies of their own"
+            )
+        return Patients(args.deidentify)
+    return Patients(args.deidentify, UidMap.from_key_file(args.uid_key))
 
 
 def _own_device(device: str) -> str:

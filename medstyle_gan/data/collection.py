@@ -1,4 +1,4 @@
-"""The files of one domain, grouped by subject."""
+"""The files of one domain, grouped by subject; a DICOM series counts as one, by its folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from pathlib import Path
 from medstyle_gan.data.lists import LIST_SUFFIXES, read_list
 from medstyle_gan.data.same_files import same_files
 from medstyle_gan.errors import UserError
-from medstyle_gan.volumes import PICTURE_SUFFIXES, VOLUME_SUFFIXES, is_picture, is_volume
+from medstyle_gan.volumes import (
+    PICTURE_SUFFIXES,
+    VOLUME_SUFFIXES,
+    find_series,
+    is_picture,
+    is_volume,
+)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file of a collection and whose it is."""
+    """One file of a collection, or the folder of one DICOM series, and whose it is."""
 
     path: Path
     subject: str
@@ -51,7 +57,8 @@ def find_collection(spec: str | Sequence[str], subject_pattern: str) -> Collecti
     """Find the files of a collection and the subject of each.
 
     Args:
-        spec: a folder (searched recursively, hidden files left out), a glob, a `.txt` list
+        spec: a folder (searched recursively, hidden files left out; DICOM with a folder for
+            each series), a glob, a `.txt` list
             (a path a line), a `.csv` list (column `path`, `subject` if there is one), a
             `.json` datalist (a list, or `{"training": [...]}`, of paths or of
             `{"image": ..., "subject": ...}`), a single file, or several of these.
@@ -60,8 +67,8 @@ def find_collection(spec: str | Sequence[str], subject_pattern: str) -> Collecti
             subject. Without a match the subject is the file's name.
 
     Raises:
-        UserError: nothing there, nothing of a known type, a list that cannot be used, or
-            volumes and pictures mixed.
+        UserError: nothing there, nothing of a known type, a list that cannot be used, several
+            DICOM series in one folder, or volumes and pictures mixed.
     """
     try:
         pattern = re.compile(subject_pattern)
@@ -85,11 +92,11 @@ def find_collection(spec: str | Sequence[str], subject_pattern: str) -> Collecti
 def _expand(spec: str, pattern: re.Pattern[str]) -> list[Item]:
     path = Path(spec).expanduser()
     if path.is_dir():
-        files = _walk(path)
+        files = sorted([*_walk(path), *_series_folders(path)])
         if not files:
             raise UserError(
                 f"{spec}: no volume or picture in this folder; give one that holds "
-                f"{', '.join((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES))}"
+                f"{', '.join((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES))} or DICOM series"
             )
         return [Item(file, _subject(file, path, pattern)) for file in files]
     if path.is_file():
@@ -144,6 +151,21 @@ def _walk(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(file for file in files if _is_known(file))
+
+
+def _series_folders(folder: Path) -> list[Path]:
+    """The folders of DICOM series, each of which is one volume."""
+    folders: dict[Path, int] = {}
+    for series in find_series(folder):
+        folders[series.folder] = folders.get(series.folder, 0) + 1
+    for one, count in folders.items():
+        inside = [other for other in folders if other != one and other.is_relative_to(one)]
+        if count > 1 or inside:
+            raise UserError(
+                f"{one}: holds several DICOM series; give each a folder of its own, which then "
+                "counts as one volume"
+            )
+    return list(folders)
 
 
 def _is_known(path: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from medstyle_gan.data.cache_files import cache_file
 from medstyle_gan.data.same_files import content_hash
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes import walk_files
 
 
 class ContentIndex:
@@ -33,11 +34,9 @@ class ContentIndex:
             CacheError: the index cannot be written.
         """
         try:
-            status = path.stat()
+            state = _state(path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        # The change time cannot be set back, as the modification time is by copying tools.
-        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
         record = self._folder / name[:2] / f"{name}.json"
         try:
@@ -50,3 +49,13 @@ class ContentIndex:
         with cache_file(record) as file:
             file.write(json.dumps({"state": state, "content": content}).encode())
         return content
+
+
+def _state(path: Path) -> list[int]:
+    """What changes with a file's bytes, or with those of any file in a folder."""
+    state = []
+    for file in walk_files(path) if path.is_dir() else [path]:
+        status = file.stat()
+        # The change time cannot be set back, as the modification time is by copying tools.
+        state += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return state

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes import walk_files
 
 
 def same_files(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
@@ -34,9 +35,13 @@ def same_files(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
 def _probe(path: Path, parts: int = 8, length: int = 8192) -> tuple[int, bytes] | None:
     """Size, and a hash of a few parts spread over the file; None where it cannot be read.
 
-    Start and end alone say little: volumes share their headers and their dark borders. A
-    file that cannot be read is reported with all other unusable ones when it is prepared.
+    Start and end alone say little: volumes share their headers and their dark borders. Of a
+    folder the files' sizes stand for it. A file that cannot be read is reported with all other
+    unusable ones when it is prepared.
     """
+    if path.is_dir():
+        sizes = sorted(file.stat().st_size for file in walk_files(path))
+        return sum(sizes), repr(sizes).encode()
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -50,7 +55,10 @@ def _probe(path: Path, parts: int = 8, length: int = 8192) -> tuple[int, bytes] 
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal; of a folder's, over all files in it."""
+    if path.is_dir():
+        hashes = sorted(content_hash(file) for file in walk_files(path))
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

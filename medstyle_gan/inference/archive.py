@@ -12,8 +12,8 @@ from typing import Literal
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.committing import commit
-from medstyle_gan.inference.hashing import hash_file, hash_files, stamp
-from medstyle_gan.inference.kinds import KINDS, Setting
+from medstyle_gan.inference.hashing import hash_facts, hash_file, hash_files, stamp
+from medstyle_gan.inference.kinds import KINDS, Patients, Setting
 from medstyle_gan.inference.manifest import Manifest, Row, open_manifest
 from medstyle_gan.inference.memory import MemoryPlan
 from medstyle_gan.inference.overlapping import Shares, overlapped
@@ -57,6 +57,7 @@ def translate_files(
     out: str | Path,
     direction: Direction = "scan_to_style",
     overwrite: bool = False,
+    patients: Patients | None = None,
 ) -> Iterator[Outcome]:
     """Translate files and folders into a folder; see `plan_translation` for the names.
 
@@ -69,6 +70,7 @@ def translate_files(
         out: folder of the translations, made where missing.
         direction: which way.
         overwrite: translate again what exists in `out`.
+        patients: what DICOM translations say of the patient; nothing by default.
 
     Returns:
         one outcome a file, as each is finished.
@@ -78,7 +80,7 @@ def translate_files(
     """
     jobs = plan_translation(translator, inputs, out, direction)
     folder = None if names_a_file(Path(out)) else Path(out)
-    return run_translation(translator, jobs, direction, overwrite, out=folder)
+    return run_translation(translator, jobs, direction, overwrite, out=folder, patients=patients)
 
 
 def run_translation(
@@ -92,6 +94,7 @@ def run_translation(
     shard: Shard | None = None,
     workers: int = 1,
     memory: MemoryPlan | None = None,
+    patients: Patients | None = None,
 ) -> Iterator[Outcome]:
     """Do what `plan_translation` planned; the first arguments are those of `translate_files`.
 
@@ -105,6 +108,7 @@ def run_translation(
         shard: the part of `jobs` that this process does; all of it by default.
         workers: files that are at work at once, so that one is read or written while another
             is in the network, which takes one batch at a time.
+        patients: what DICOM translations say of the patient; nothing by default.
 
     Raises:
         UserError: when an output folder cannot be written to, before the first outcome; when
@@ -114,7 +118,9 @@ def run_translation(
     for folder in {job.output.parent for job in jobs}:
         ensure_writable_folder(folder)
     shard = shard or Shard()
-    work = _Work(translator, direction, overwrite, Shares(on_progress), memory)
+    work = _Work(
+        translator, direction, overwrite, Shares(on_progress), memory, patients or Patients()
+    )
     return work.all(shard.of(jobs), out, shard, workers)
 
 
@@ -128,12 +134,14 @@ class _Work:
         overwrite: bool,
         shares: Shares,
         memory: MemoryPlan | None,
+        patients: Patients,
     ) -> None:
         self.memory = memory
         self.translator = translator
         self.direction = direction
         self.overwrite = overwrite
         self.shares = shares
+        self.patients = patients
         self.model = hash_of_model(translator)
         self.settings = hash_of_settings(translator, direction)
 
@@ -172,7 +180,10 @@ class _Work:
     ) -> tuple[Outcome, Row]:
         stamped = stamp(job.sources)
         digest = hash_files(job.files) if job.files else hash_file(job.input)
-        record = Record(digest, self.model, self.settings)
+        settings = self.settings
+        if job.kind == "series":  # the header's are settings too, but of no other kind
+            settings = hash_facts({"translation": settings, "profile": self.patients.profile})
+        record = Record(digest, self.model, settings)
         standing = None if self.overwrite else examine(job, before, record)
         if standing is not None:
             return _left_alone(job, standing, before, row)
@@ -183,6 +194,7 @@ class _Work:
             self.direction,
             self.memory,
             lambda share: self.shares.tell(job, share),
+            self.patients,
         )
         made = kind.make(setting, job)
         if stamp(job.sources) != stamped:

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medstyle_gan.data.words import Direction
+from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.memory import MemoryPlan
 from medstyle_gan.inference.picture_stack import is_stack, volume_slices, write_picture_stack
 from medstyle_gan.inference.planning import Job, JobKind
+from medstyle_gan.inference.record import hash_of_model, hash_of_settings
+from medstyle_gan.inference.sidecar import NOTE
 from medstyle_gan.inference.translation import Translation
 from medstyle_gan.inference.translator import OnProgress, Translator
-from medstyle_gan.volumes import Volume, write_picture, write_volume
+from medstyle_gan.volumes import (
+    Profile,
+    UidMap,
+    Volume,
+    is_derived_series,
+    write_derived_series,
+    write_picture,
+    write_volume,
+)
+
+
+@dataclass(frozen=True)
+class Patients:
+    """What DICOM translations say of the patient.
+
+    Attributes:
+        profile: what is kept, see `volumes.dicom_profile`.
+        uids: gives the new UIDs of `basic`, the same for all files of a run.
+    """
+
+    profile: Profile = "basic"
+    uids: UidMap = field(default_factory=UidMap)
 
 
 @dataclass(frozen=True)
@@ -26,19 +49,22 @@ class Setting:
         direction: which way.
         memory: how much of it there is; None where nobody asks.
         on_progress: takes the share of the job that is done.
+        patients: what DICOM translations say of the patient.
     """
 
     translator: Translator
     direction: Direction
     memory: MemoryPlan | None
     on_progress: OnProgress | None
+    patients: Patients
 
     def translate(self, job: Job) -> Translation[Volume]:
         """The job's volume, translated within the bounds of memory."""
         if self.memory is None:
-            return self.translator.translate(job.input, self.direction, self.on_progress)
+            return self.translator.translate(job.volume(), self.direction, self.on_progress)
         translator, workspace = self.memory.fitting(job)
-        return translator.translate(job.input, self.direction, self.on_progress, workspace)
+        volume = job.volume(workspace)
+        return translator.translate(volume, self.direction, self.on_progress, workspace)
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,33 @@ def _make_volume(setting: Setting, job: Job) -> Made:
     return Made(translation, str(volume.dtype), write)
 
 
+def _make_series(setting: Setting, job: Job) -> Made:
+    source, translator, patients = job.series, setting.translator, setting.patients
+    assert source is not None
+    if translator.channels[DOMAINS[setting.direction][1]] == 3:
+        raise UserError(
+            f"{job.input}: a colour translation is no derived series; set "
+            "inference.picture_output=png, or name one output file such as -o out.nii.gz"
+        )
+    translation = setting.translate(job)
+    steps = "" if translator.steps is None else f", {translator.steps} steps"
+    model = hash_of_model(translator)
+
+    def write(path: Path) -> None:
+        write_derived_series(
+            path,
+            translation.image,
+            source,
+            patients.profile,
+            description=f"medstyle_gan {setting.direction}",
+            derivation=f"{NOTE} {translator.config.method.name}{steps}, model {model[:16]}",
+            identity=f"{model} {hash_of_settings(translator, setting.direction)}",
+            uids=patients.uids if patients.profile == "basic" else None,
+        )
+
+    return Made(translation, "int16", write)
+
+
 def _make_picture_stack(setting: Setting, job: Job) -> Made:
     translation = setting.translate(job)
 
@@ -104,8 +157,17 @@ def _refuse_other_files(output: Path) -> None:
         )
 
 
+def _refuse_other_series(output: Path) -> None:
+    if output.exists() and not is_derived_series(output):
+        raise UserError(
+            f"{output}: holds other files than a derived series; remove it or choose another "
+            "output folder"
+        )
+
+
 KINDS: dict[JobKind, Kind] = {
     "volume": Kind(_make_volume),
+    "series": Kind(_make_series, _refuse_other_series),
     "picture_stack": Kind(_make_picture_stack, _refuse_other_files),
     "picture": Kind(_make_picture),
 }

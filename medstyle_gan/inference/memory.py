@@ -24,7 +24,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.inference.planning import Job
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.networks.precision import Precision
-from medstyle_gan.volumes import Volume, VolumeHeader, Workspace, read_header
+from medstyle_gan.volumes import Volume, VolumeHeader, Workspace
 
 GIBIBYTE = 2**30
 # Python, torch, MONAI and Lightning, before anything is done.
@@ -100,7 +100,7 @@ class MemoryPlan:
             if job.kind == "picture":
                 continue
             try:
-                header = read_header(job.input)
+                header = job.header()
             except UserError:  # it fails later, with its reason
                 continue
             estimate = self.of_volume(header)
@@ -168,7 +168,7 @@ class MemoryPlan:
         Raises:
             UserError: the volume cannot be read, or does not fit.
         """
-        estimate = self.of_volume(read_header(job.input))
+        estimate = self.of_volume(job.header())
         workspace = Workspace(job.output.parent, estimate.arrays)
         inference = self.translator.config.inference
         if estimate.batch_size == inference.batch_size:

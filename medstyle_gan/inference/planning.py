@@ -12,9 +12,25 @@ from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bids import derivative_name
 from medstyle_gan.inference.translator import Translator
-from medstyle_gan.volumes import PICTURE_SUFFIXES, VOLUME_SUFFIXES, is_picture, is_volume
+from medstyle_gan.volumes import (
+    PICTURE_SUFFIXES,
+    VOLUME_SUFFIXES,
+    DicomSeries,
+    Volume,
+    VolumeHeader,
+    Workspace,
+    find_series,
+    is_dicom,
+    is_picture,
+    is_volume,
+    read_header,
+    read_series,
+    read_series_header,
+    read_volume,
+)
 
-JobKind = Literal["volume", "picture_stack", "picture"]
+JobKind = Literal["volume", "series", "picture_stack", "picture"]
+Found = tuple[Path, Path, DicomSeries | None]
 
 
 @dataclass(frozen=True)
@@ -23,12 +39,13 @@ class Job:
 
     Attributes:
         input: the file or folder.
-        output: a volume's file, a folder of PNGs, or a PNG.
+        output: a volume's file, a folder of PNGs or of a derived DICOM series, or a picture.
         sidecar: the JSON beside the output.
-        kind: volume → volume, volume → stack of PNGs, or picture → picture; what is done is in
-            `kinds.KINDS`.
+        kind: volume → volume, DICOM series → DICOM series, volume → stack of PNGs, or picture →
+            picture; what is done is in `kinds.KINDS`.
         relative: the input's name below the folder that was given.
         files: all files of the input, where it is not one file.
+        series: the DICOM series, where the input is one.
     """
 
     input: Path
@@ -37,11 +54,30 @@ class Job:
     kind: JobKind
     relative: Path = field(default=Path())
     files: tuple[Path, ...] = ()
+    series: DicomSeries | None = None
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """The files that the input consists of."""
         return self.files or (self.input,)
+
+    def header(self) -> VolumeHeader:
+        """The header of the input's volume.
+
+        Raises:
+            UserError: as `read_header` and `read_series_header` do.
+        """
+        return read_series_header(self.series) if self.series else read_header(self.input)
+
+    def volume(self, workspace: Workspace | None = None) -> Volume:
+        """The input's volume.
+
+        Raises:
+            UserError: as `read_volume` and `read_series` do.
+        """
+        if self.series:
+            return read_series(self.series, workspace=workspace)
+        return read_volume(self.input, workspace=workspace)
 
 
 def plan_translation(
@@ -54,8 +90,10 @@ def plan_translation(
     """Find the files to translate and where each translation goes.
 
     A file named in `inputs` goes to OUT/<its name>, a file in a folder to OUT/<its path in
-    the folder>. Folders are searched recursively, without hidden files and without OUT. OUT
-    may itself be a file name where there is one input file.
+    the folder>, a DICOM series to OUT/<its folder's path in the folder>/series-<its number>.
+    The output has the input's format, but for `.mhd`, which becomes one `.mha`. Folders are
+    searched recursively, without hidden files and without OUT. OUT may itself be a file name
+    where there is one input.
 
     Args:
         translator: its model says whether volumes or pictures are translated.
@@ -76,27 +114,34 @@ def plan_translation(
     kind = _job_kind(translator, direction)
     files = list(_distinct(_find_files([Path(i) for i in inputs], out, kind)))
     if not files:
-        wanted = PICTURE_SUFFIXES if kind == "picture" else VOLUME_SUFFIXES
+        wanted = PICTURE_SUFFIXES if kind == "picture" else (*VOLUME_SUFFIXES, "DICOM")
         raise UserError(
             f"{', '.join(str(i) for i in inputs)}: nothing to translate {direction}; this model "
             f"takes {', '.join(wanted)} in this direction"
         )
     if names_a_file(out):
-        if len(files) > 1 or not Path(inputs[0]).is_file():
+        if len(files) > 1 or not (Path(inputs[0]).is_file() or files[0][2]):
             raise UserError(
                 f"{out}: is a file's name, but {len(files)} files from "
                 f"{', '.join(str(i) for i in inputs)} need a folder; give a folder with -o"
             )
         if bids is not None:
             raise UserError(f"{out}: --bids names the files itself; give a folder with -o")
-        jobs = [_job(*files[0], out.parent / out.name, kind)]
+        if out.name.lower().endswith(".mhd"):
+            raise UserError(f"{out}: a translation is one file; name it .mha instead")
+        jobs = [_job(*files[0][:2], out.parent / out.name, kind, files[0][2], named=True)]
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"{out}: is a file, not a folder; give a folder with -o")
-        named = files if bids is None else [(f, derivative_name(f, bids)) for f, _ in files]
         jobs = [
-            _job(file, relative, out / name, kind)
-            for (file, relative), (_, name) in zip(files, named, strict=True)
+            _job(
+                file,
+                relative,
+                out / (relative if bids is None else derivative_name(file, bids)),
+                kind,
+                series,
+            )
+            for file, relative, series in files
         ]
     _refuse_clashes(jobs)
     return sorted(jobs, key=lambda job: str(job.output))
@@ -116,23 +161,44 @@ def _job_kind(translator: Translator, direction: Direction) -> JobKind:
     return "picture_stack"
 
 
-def _find_files(inputs: Iterable[Path], out: Path, kind: JobKind) -> Iterator[tuple[Path, Path]]:
-    """Each file with its path below the output folder."""
+def _find_files(inputs: Sequence[Path], out: Path, kind: JobKind) -> Iterator[Found]:
+    """Each file or series with its path below the output folder."""
     usable = is_picture if kind == "picture" else is_volume
+    dicom = []  # files that are named make up their series together
     for path in inputs:
         if path.is_dir():
             for file in _walk(path, out):
                 if usable(file):
-                    yield file, file.relative_to(path)
+                    yield file, file.relative_to(path), None
+            if kind != "picture":
+                yield from _series(find_series(path, skip=out), path)
         elif path.is_symlink() and not path.exists():
             raise UserError(
                 f"{path}: is a symbolic link that leads nowhere or back to itself; mend it"
             )
-        elif path.exists():
-            # A file that is named is never left out: an unusable one fails with its reason.
-            yield path, Path(path.name)
-        else:
+        elif not path.exists():
             raise UserError(f"{path}: no such file or folder; check the path")
+        elif kind != "picture" and not usable(path) and is_dicom(path):
+            dicom.append(path)
+        else:
+            # A file that is named is never left out: an unusable one fails with its reason.
+            yield path, Path(path.name), None
+    for series in find_series(*dicom):
+        yield from _series([series], series.folder)
+
+
+def _series(found: Iterable[DicomSeries], root: Path) -> Iterator[Found]:
+    """Names for series: by their number, which tells nothing of a patient."""
+    taken: set[Path] = set()
+    for series in found:
+        folder = series.folder.relative_to(root)
+        name = f"series-{series.number or 0:04d}"
+        target, count = folder / name, 1
+        while target in taken:  # numbers need not differ, for instance between two studies
+            count += 1
+            target = folder / f"{name}-{count}"
+        taken.add(target)
+        yield series.folder, target, series
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:
@@ -158,13 +224,13 @@ def _refuse(error: OSError) -> None:
     ) from error
 
 
-def _distinct(files: Iterable[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+def _distinct(files: Iterable[Found]) -> Iterator[Found]:
     seen: set[str] = set()
-    for file, relative in files:
-        real = os.path.realpath(file)
+    for file, relative, series in files:
+        real = os.path.realpath(series.files[0] if series else file)
         if real not in seen:
             seen.add(real)
-            yield file, relative
+            yield file, relative, series
 
 
 def names_a_file(out: Path) -> bool:
@@ -172,15 +238,26 @@ def names_a_file(out: Path) -> bool:
     return not out.is_dir() and (is_volume(out) or is_picture(out))
 
 
-def _job(file: Path, relative: Path, target: Path, kind: JobKind) -> Job:
-    stem = _stem(target)
+def _job(
+    file: Path,
+    relative: Path,
+    target: Path,
+    kind: JobKind,
+    series: DicomSeries | None = None,
+    named: bool = False,
+) -> Job:
+    """The job of one input; `named` where the user gave the output's own name."""
+    stem = target.name if series and not named else _stem(target)
     if kind == "picture_stack":
         output = target.with_name(stem)
     elif kind == "picture":
-        output = target.with_name(f"{stem}.png")
+        output = target if named else target.with_name(f"{stem}.png")
+    elif series and not named:
+        output, kind = target, "series"
     else:
-        output = target
-    return Job(file, output, target.with_name(f"{stem}.json"), kind, relative)
+        output = target.with_name(f"{stem}.mha") if target.suffix.lower() == ".mhd" else target
+    sidecar = target.with_name(f"{stem}.json")
+    return Job(file, output, sidecar, kind, relative, series.files if series else (), series)
 
 
 def _stem(path: Path) -> str:
@@ -191,7 +268,7 @@ def _stem(path: Path) -> str:
 
 
 def _refuse_clashes(jobs: Sequence[Job]) -> None:
-    inputs = {os.path.realpath(job.input): job.input for job in jobs}
+    inputs = {os.path.realpath(file): file for job in jobs for file in (job.input, *job.files)}
     written: dict[str, Job] = {}
     for job in jobs:
         for target in (job.output, job.sidecar):

@@ -54,6 +54,73 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def atomic_files(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A place for a library that opens its files itself, and may write several.
+
+    They take their names beside `path` once all are complete, `path` itself last; after any
+    error they are removed and what stood there before is untouched.
+
+    Args:
+        path: The file to write or replace.
+
+    Yields:
+        A path of the same name in a temporary folder.
+
+    Raises:
+        UserError: The folder cannot be written to, or the disk is full.
+    """
+    path = Path(path)
+    with _temporary_folder(path) as folder:
+        yield folder / path.name
+        names = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+        for file in names:
+            _sync(file)
+        for file in names:
+            file.replace(path.with_name(file.name))
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder that takes its name only once everything in it is complete.
+
+    Args:
+        path: The folder; an empty one may stand there, nothing else.
+
+    Yields:
+        The temporary folder to write into.
+
+    Raises:
+        UserError: Something is there already, the folder above cannot be written to, or the
+            disk is full.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path}: exists already; choose another output folder or remove it")
+    with _temporary_folder(path) as folder:
+        yield folder
+        for file in folder.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        folder.replace(path)
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """A `scratch_folder` beside `path` in which errors are told as of `path`."""
+    try:
+        with scratch_folder(path.parent) as folder:
+            yield folder
+    except OSError as error:
+        raise UserError(_explain(error, path)) from error
+
+
+def _sync(file: Path) -> None:
+    """Makes a network disk report now that it is full."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
 def second_name(path: Path, other: Path) -> None:
     """Gives a complete file another name in its folder, in place of what has that name.
 
@@ -92,7 +159,7 @@ def remove_left_over(folder: str | os.PathLike[str]) -> int:
     Only where no program is writing: the files of one that is cannot be told from these.
 
     Returns:
-        How many there were.
+        How many files, or folders of files, there were.
     """
     left = list(Path(folder).rglob(_LEFT_OVER))
     for path in left:

@@ -18,13 +18,29 @@ def _zeros(*shape: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
+class LpsFrame:
+    """The place of a grid as NRRD, MetaImage and DICOM hold it: in millimetres, LPS+.
+
+    Attributes:
+        spacing: (n,) distance of neighbours along each of the file's n axes.
+        origin: (n,) place of the first voxel.
+        direction: (n, n), a column an axis, of unit length.
+    """
+
+    spacing: np.ndarray
+    origin: np.ndarray
+    direction: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Geometry:
     """Shape and position of a volume, with the header fields that describe them.
 
-    The fields after `affine` are the NIfTI fields of the same name as they stood in the
-    file, in its own units, so that writing returns them unchanged even where sform, qform
-    and pixdim disagree. float64 holds NIfTI-1's float32 values exactly. Two geometries are
-    compared with `same_grid`, not `==`.
+    The fields from `version` to `dim_info` are the NIfTI fields of the same name as they
+    stood in the file, in its own units, so that writing returns them unchanged even where
+    sform, qform and pixdim disagree. float64 holds NIfTI-1's float32 values exactly. A volume
+    that came from another format has in them what `from_affine` makes, and in `lps` its own
+    numbers. Two geometries are compared with `same_grid`, not `==`.
 
     Attributes:
         shape: On-disk shape with its trailing singletons, e.g. (X, Y, Z) or (X, Y, Z, 1).
@@ -41,6 +57,8 @@ class Geometry:
         xyzt_units: Units code of space and time.
         toffset: Start of the time axis.
         dim_info: Which axes were frequency, phase and slice encoded.
+        lps: What a file of NRRD, MetaImage or DICOM said, which the affine gives back only
+            to the last bit; None for NIfTI.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +73,7 @@ class Geometry:
     xyzt_units: int = MILLIMETRE
     toffset: float = 0.0
     dim_info: int = 0
+    lps: LpsFrame | None = None
 
     @property
     def spatial_shape(self) -> tuple[int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -97,6 +96,29 @@ def parse_header(start: bytes, path: Path) -> NiftiLayout:
     Raises:
         UserError: It is none of NIfTI, or one that cannot be used; names the field.
     """
+    header, version = raw_header(start, path)
+    shape = _shape(header, path)
+    stored = _stored_dtype(header, path)
+    slope, intercept = _scaling(header, path)
+    return NiftiLayout(
+        geometry=geometry_from_header(header, shape, version, path),
+        stored=stored,
+        offset=voxel_offset(header, path),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def raw_header(start: bytes, path: Path) -> tuple[nib.Nifti1Header, int]:
+    """A header as it stands in the file, and its NIfTI version, 1 or 2.
+
+    Args:
+        start: As `parse_header` takes it.
+        path: For messages.
+
+    Raises:
+        UserError: It is truncated or none of a NIfTI file with its voxels in it.
+    """
     version, order = _version_and_order(start, path)
     size = _NIFTI1_BYTES if version == 1 else _NIFTI2_BYTES
     if len(start) < size:
@@ -108,16 +130,23 @@ def parse_header(start: bytes, path: Path) -> NiftiLayout:
     # check=False: nibabel's checks would put 1 for a zero voxel size and hide the fault.
     header = header_class(start[:size], endianness=order, check=False)
     _check_magic(header, version, path)
-    shape = _shape(header, path)
-    stored = _stored_dtype(header, order, path)
-    slope, intercept = _scaling(header, path)
-    return NiftiLayout(
-        geometry=geometry_from_header(header, shape, version, path),
-        stored=stored,
-        offset=_offset(header, size, path),
-        slope=slope,
-        intercept=intercept,
-    )
+    return header, version
+
+
+def voxel_offset(header: nib.Nifti1Header, path: Path) -> int:
+    """Bytes of the file before the first voxel.
+
+    Raises:
+        UserError: There cannot be so many or so few.
+    """
+    offset = float(header["vox_offset"])
+    header_bytes = header.sizeof_hdr
+    if not isfinite(offset) or offset < header_bytes or not offset.is_integer():
+        raise UserError(
+            f"{path}: header field vox_offset is {offset:g}, inside the header of "
+            f"{header_bytes} bytes; the header is damaged: convert the volume again"
+        )
+    return int(offset)
 
 
 def check_file_holds(layout: NiftiLayout, path: Path, compressed: bool) -> None:
@@ -138,23 +167,6 @@ def check_file_holds(layout: NiftiLayout, path: Path, compressed: bool) -> None:
             f"{path}: header field dim claims the shape {layout.geometry.shape} of "
             f"{layout.dtype} ({needed:,} bytes), but the file holds at most {held:,}: it is "
             "truncated or its header damaged; copy or download the file again"
-        )
-
-
-def check_memory_holds(layout: NiftiLayout, path: Path) -> None:
-    """Refuses a volume that is larger than this machine's memory.
-
-    Raises:
-        UserError: Before anything of that size is allocated.
-    """
-    if not hasattr(os, "sysconf"):  # Windows; there the allocation itself fails
-        return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if layout.voxel_bytes > memory:
-        raise UserError(
-            f"{path}: header field dim claims the shape {layout.geometry.shape} of "
-            f"{layout.dtype}, {layout.voxel_bytes / 2**30:,.1f} GiB, and this machine has "
-            f"{memory / 2**30:,.1f} GiB of memory; split or downsample the volume"
         )
 
 
@@ -205,10 +217,10 @@ def _shape(header: nib.Nifti1Header, path: Path) -> tuple[int, ...]:
     return shape
 
 
-def _stored_dtype(header: nib.Nifti1Header, order: str, path: Path) -> np.dtype:
+def _stored_dtype(header: nib.Nifti1Header, path: Path) -> np.dtype:
     code = int(header["datatype"])
     if code in _DTYPES:
-        return np.dtype(order + _DTYPES[code])
+        return np.dtype(header.endianness + _DTYPES[code])
     name, mend = _REFUSED_DTYPES.get(code, ("unknown", "convert it to float32"))
     raise UserError(f"{path}: header field datatype is {code} ({name}); {mend}")
 
@@ -221,13 +233,3 @@ def _scaling(header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
     if not isfinite(intercept):
         raise UserError(f"{path}: header field scl_inter is {intercept}; set it to 0")
     return slope, intercept
-
-
-def _offset(header: nib.Nifti1Header, header_bytes: int, path: Path) -> int:
-    offset = float(header["vox_offset"])
-    if not isfinite(offset) or offset < header_bytes or not offset.is_integer():
-        raise UserError(
-            f"{path}: header field vox_offset is {offset:g}, inside the header of "
-            f"{header_bytes} bytes; the header is damaged: convert the volume again"
-        )
-    return int(offset)

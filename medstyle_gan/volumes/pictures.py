@@ -1,4 +1,4 @@
-"""Reads PNG and JPEG pictures as they are meant to be seen, and writes PNG."""
+"""Reads PNG and JPEG pictures as they are meant to be seen, and writes them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.atomic import atomic_file
+from medstyle_gan.volumes.checks import unchanged
 from medstyle_gan.volumes.volume import Picture
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# Nearly lossless: the highest that Pillow advises, and colour in full resolution.
+_JPEG_OPTIONS = {"quality": 95, "subsampling": 0}
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
     """Reads a picture.
 
-    Grey stays one channel (8 or 16 bits); palettes and CMYK become RGB; transparent parts
-    lie over white; a camera's rotation mark is obeyed. Colour profiles are not applied.
+    Grey stays one channel (8 or 16 bits), 16-bit colour becomes 8-bit; palettes and CMYK
+    become RGB; transparent parts lie over white; a camera's rotation mark is obeyed. Colour
+    profiles are not applied.
 
     Raises:
-        UserError: Missing, empty, truncated, animated, far too large, or not PNG or JPEG.
+        UserError: Missing, empty, truncated, animated, far too large, changing meanwhile, or
+            not PNG or JPEG (GIF, for one).
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
+        with unchanged([path]), warnings.catch_warnings():
             # Pillow only warns of a decompression bomb until it is twice that size.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -60,27 +65,34 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
 
 
 def write_picture(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Writes a PNG, whole or not at all, with no metadata.
+    """Writes a PNG or JPEG, whole or not at all, with no metadata.
 
     Args:
-        path: Ends in `.png`; the folder is made if it is missing.
-        array: (H, W, 1), (H, W, 3) or (H, W), uint8, row 0 on top.
+        path: Ends in `.png`, `.jpg` or `.jpeg` (lossy); the folder is made if it is missing.
+        array: (H, W, 1), (H, W, 3) or (H, W), uint8, row 0 on top; for PNG also grey uint16.
 
     Raises:
-        UserError: The name does not end in `.png`, the folder is not writable, or the disk full.
+        UserError: Another ending, the folder is not writable, or the disk full.
         ValueError: Another shape or type.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise UserError(f"{path}: a picture is written as .png; change the file's ending")
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise UserError(
+            f"{path}: a picture is written as {', '.join(PICTURE_SUFFIXES)}; change the file's "
+            "ending"
+        )
+    png = path.suffix.lower() == ".png"
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
+    deep = png and array.dtype == np.uint16 and array.ndim == 2
+    shaped = array.ndim == 2 or array.shape[2:] == (3,)
+    if not deep and (array.dtype != np.uint8 or not shaped):
         raise ValueError(f"a picture is (H, W, 1|3) uint8, not {array.shape} {array.dtype}")
     # Encoded in memory: given a file, Pillow's encoder hides that the disk was full.
     encoded = BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(encoded, format="PNG")
+    image = Image.fromarray(np.ascontiguousarray(array))
+    image.save(encoded, **({"format": "PNG"} if png else {"format": "JPEG", **_JPEG_OPTIONS}))
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())
 

@@ -1,4 +1,7 @@
-"""Which file is read by what: one table of volume formats, chosen by the file name's ending."""
+"""Which file is read by what: one table of volume formats, chosen by the file name's ending.
+
+A folder is read as the DICOM series in it, whose files often have no ending.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from medstyle_gan.errors import UserError
+from medstyle_gan.volumes.checks import unchanged
+from medstyle_gan.volumes.dicom_files import DICOM_SUFFIXES
+from medstyle_gan.volumes.dicom_reading import read_dicom_folder, read_dicom_folder_header
+from medstyle_gan.volumes.itk_reading import read_itk, read_itk_header
 from medstyle_gan.volumes.nifti_reading import read_nifti, read_nifti_header
 from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES
 from medstyle_gan.volumes.volume import Volume, VolumeHeader
@@ -35,8 +42,16 @@ class Reader:
 
 
 _NIFTI = Reader(read_nifti, read_nifti_header)
-READERS: dict[str, Reader] = {".nii.gz": _NIFTI, ".nii": _NIFTI}
+_ITK = Reader(read_itk, read_itk_header)
+READERS: dict[str, Reader] = {
+    ".nii.gz": _NIFTI,
+    ".nii": _NIFTI,
+    ".nrrd": _ITK,
+    ".mha": _ITK,
+    ".mhd": _ITK,
+}
 VOLUME_SUFFIXES = tuple(READERS)
+_DICOM_FOLDER = Reader(read_dicom_folder, read_dicom_folder_header)
 
 
 def is_volume(path: str | os.PathLike[str]) -> bool:
@@ -55,7 +70,7 @@ def read_volume(
     """Reads and checks a volume of any known format.
 
     Args:
-        path: The file.
+        path: The file, or the folder of one DICOM series.
         allow_constant: Accept one value everywhere, as the mask of a healthy subject has.
         workspace: Where the array is made; in memory by default.
 
@@ -63,10 +78,13 @@ def read_volume(
         The voxels in native units, (X, Y, Z), with their geometry.
 
     Raises:
-        UserError: It cannot be used; the message names the file, the field and the remedy.
+        UserError: It cannot be used, or changes meanwhile; the message names the file, the
+            field and the remedy.
     """
     path = Path(path)
-    return _reader(path).read(path, allow_constant, workspace)
+    reader = _reader(path)
+    with unchanged([path]):
+        return reader.read(path, allow_constant, workspace)
 
 
 def read_header(path: str | os.PathLike[str]) -> VolumeHeader:
@@ -85,10 +103,14 @@ def _has_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> bool
 
 
 def _reader(path: Path) -> Reader:
+    if path.is_dir() and not is_volume(path):
+        return _DICOM_FOLDER
     for suffix, reader in READERS.items():
         if path.name.lower().endswith(suffix):
             return reader
     known = ", ".join(VOLUME_SUFFIXES)
+    if path.name.lower().endswith(DICOM_SUFFIXES):
+        raise UserError(f"{path}: is one DICOM file; give the folder that holds its whole series")
     if is_picture(path):
         raise UserError(f"{path}: is a picture, where a volume ({known}) is needed")
     raise UserError(f"{path}: is no known volume format ({known}); convert it to .nii.gz")

@@ -140,7 +140,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(stub: Stub) -> None:
     ("arguments", "expected"),
     [
         (["trian"], "no command trian; did you mean train?"),
-        (["xyzzy"], "no command xyzzy; the commands are check, train, translate, demo"),
+        (["xyzzy"], f"no command xyzzy; the commands are {', '.join(COMMANDS)}"),
         (["--scans", "A"], "unknown option --scans; a command comes first"),
     ],
 )

@@ -250,7 +250,7 @@ def test_a_folder_that_cannot_be_written_is_told(values, tmp_path):
 
 def test_another_ending_is_refused(values, tmp_path):
     with pytest.raises(UserError, match=r"\.nii\.gz"):
-        write_volume(tmp_path / "a.mha", values, Geometry.from_affine(values.shape, np.eye(4)))
+        write_volume(tmp_path / "a.img", values, Geometry.from_affine(values.shape, np.eye(4)))
 
 
 @pytest.mark.parametrize(

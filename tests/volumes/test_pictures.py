@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -156,13 +157,62 @@ def test_written_pictures_read_the_same_by_scikit_image(tmp_path, array):
 
 
 @pytest.mark.parametrize(
-    "array", [GREY16, RGB.astype(float), RGB[..., :2], RGB[None]], ids=["16", "float", "2ch", "4-d"]
+    ("name", "array"),
+    [
+        ("a.jpg", GREY16),
+        ("a.png", np.dstack([GREY16] * 3)),
+        ("a.png", RGB.astype(float)),
+        ("a.png", RGB[..., :2]),
+        ("a.png", RGB[None]),
+    ],
+    ids=["16-bit JPEG", "16-bit colour", "float", "2ch", "4-d"],
 )
-def test_other_arrays_are_not_written(tmp_path, array):
+def test_other_arrays_are_not_written(tmp_path, name, array):
     with pytest.raises(ValueError, match="uint8"):
-        write_picture(tmp_path / "a.png", array)
+        write_picture(tmp_path / name, array)
 
 
-def test_pictures_are_written_as_png_only(tmp_path):
-    with pytest.raises(UserError, match=r"\.png"):
-        write_picture(tmp_path / "a.jpg", RGB)
+def test_16_bit_grey_is_written_with_its_bits(tmp_path):
+    write_picture(tmp_path / "a.png", GREY16)
+    np.testing.assert_array_equal(imread(tmp_path / "a.png"), GREY16)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png").array[..., 0], GREY16)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.JPEG"])
+@pytest.mark.parametrize("array", [SMOOTH, SMOOTH[..., 0]], ids=["rgb", "grey"])
+def test_jpeg_is_written_nearly_without_loss_and_without_metadata(tmp_path, name, array):
+    write_picture(tmp_path / name, array)
+    with Image.open(tmp_path / name) as image:
+        assert image.format == "JPEG"
+        assert not image.getexif()
+        assert "comment" not in image.info
+    picture = read_picture(tmp_path / name)
+    np.testing.assert_allclose(picture.array.squeeze().astype(int), array, atol=4)
+
+
+def test_other_endings_are_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"\.png, \.jpg"):
+        write_picture(tmp_path / "a.gif", RGB)
+
+
+def test_16_bit_colour_becomes_8_bit(tmp_path):
+    # Pillow writes no such PNG: 2 × 1 pixels, 16 bits, RGB, by hand (PNG specification, 11.2).
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+    pixels = np.array([[0, 32768, 65535], [256, 4096, 60000]], ">u2")
+    content = b"\x89PNG\r\n\x1a\n"
+    content += chunk(b"IHDR", (2).to_bytes(4) + (1).to_bytes(4) + bytes([16, 2, 0, 0, 0]))
+    content += chunk(b"IDAT", zlib.compress(bytes(1) + pixels.tobytes())) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(content)
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.array.dtype == np.uint8
+    np.testing.assert_allclose(picture.array[0].astype(int), pixels / 257, atol=1)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_an_animated_gif_is_refused_whatever_its_name(tmp_path, name):
+    frames = [Image.fromarray(RGB), Image.fromarray(RGB[::-1].copy())]
+    frames[0].save(tmp_path / name, format="GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(UserError, match="neither PNG nor JPEG"):
+        read_picture(tmp_path / name)

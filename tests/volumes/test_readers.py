@@ -24,6 +24,10 @@ from medstyle_gan.volumes import (
         ("a.nii", True, False),
         ("a.nii.gz", True, False),
         ("sub-01.T1w.NII.GZ", True, False),
+        ("a.nrrd", True, False),
+        ("a.MHA", True, False),
+        ("a.mhd", True, False),
+        ("a.raw", False, False),
         ("a.png", False, True),
         ("a.JPG", False, True),
         ("a.jpeg", False, True),
@@ -51,7 +55,7 @@ def test_text_paths_and_capital_endings_are_read(write_raw, values):
 
 
 @pytest.mark.parametrize("read", [read_volume, read_header])
-@pytest.mark.parametrize(("name", "words"), [("a.png", "is a picture"), ("a.mha", "no known")])
+@pytest.mark.parametrize(("name", "words"), [("a.png", "is a picture"), ("a.img", "no known")])
 def test_other_formats_are_refused(read, name, words):
     with pytest.raises(UserError, match=words):
         read(name)
