@@ -176,7 +176,9 @@ def test_existing_translations_are_skipped_and_one_bad_file_does_not_stop_the_re
     assert "1 failed" in output.out
     assert f"{bad}: is truncated" in output.err
     after = snapshot(out)
-    assert {name: after[name] for name in before} == before
+    assert {name: after[name] for name in before if name != "manifest.csv"} == {
+        name: content for name, content in before.items() if name != "manifest.csv"
+    }
     assert len(list(out.glob("*.nii.gz"))) == 2
     assert not (out / bad.name).exists()
 
