@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medstyle_gan.inference import Translator as Translator
+    from medstyle_gan.inference import stylize as stylize
     from medstyle_gan.training import train as train
 
 try:
@@ -16,9 +17,13 @@ except PackageNotFoundError:  # running from a source tree that was never instal
     __version__ = "0+source"
 
 # Resolved on first use, so that `medstyle --help` never pays for importing torch.
-_LAZY = {"train": "medstyle_gan.training", "Translator": "medstyle_gan.inference"}
+_LAZY = {
+    "Translator": "medstyle_gan.inference",
+    "stylize": "medstyle_gan.inference",
+    "train": "medstyle_gan.training",
+}
 
-__all__ = ["Translator", "__version__", "train"]
+__all__ = ["Translator", "__version__", "stylize", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.insert(0, scripts)
 
-from bench.command import arguments, parse, positive, run, say, show
+from bench.command import arguments, parse, part_names, positive, run, say, show, verdicts
 
 _PARTS = ("step", "data", "memory")
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--parts",
         metavar="PART,...",
-        type=_part_names,
+        type=part_names(_PARTS),
         default=list(_PARTS),
         help=f"what to measure, of {', '.join(_PARTS)} (default: all)",
     )
@@ -44,14 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--profile", action="store_true", help="part step: costliest operations")
     args = parse(parser, argv, {"rounds": (8, 1), "periods": (2, 1), "steps": (200, 4)})
     return run(Path(__file__), args, _measure)
-
-
-def _part_names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = sorted(set(names) - set(_PARTS))
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no part {', '.join(unknown)}; {', '.join(_PARTS)}")
-    return names
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,7 +65,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
             machine["gemm_gflops"],
             say,
         )
-        show(["", *step_lines(step), *_verdicts(step)])
+        show(["", *step_lines(step), *verdicts(step)])
         result["step"] = step
         if args.profile:
             print(profile_step(args.overrides, args.quick))
@@ -81,31 +73,15 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         from bench.waiting import measure_waiting, waiting_lines
 
         data = measure_waiting(args.overrides, args.quick, args.steps, say)
-        show(["", *waiting_lines(data), *_verdicts(data)])
+        show(["", *waiting_lines(data), *verdicts(data)])
         result["data"] = data
     if "memory" in args.parts:
         from bench.memory import measure_memory, memory_lines
 
         memory = measure_memory(args.overrides, args.quick, say)
-        show(["", *memory_lines(memory), *_verdicts(memory)])
+        show(["", *memory_lines(memory), *verdicts(memory)])
         result["memory"] = memory
     return result
-
-
-def _verdicts(part: dict[str, Any]) -> list[str]:
-    """Each ratio, beside its target where it has one."""
-    lines = []
-    for ratio in part["ratios"]:
-        at_least = ratio.get("at_least", False)
-        value, target = ratio["value"], ratio["target"]
-        line = f"  {ratio['name']:36} {value:.3f}"
-        if target is not None:
-            met = "met" if (value >= target if at_least else value <= target) else "MISSED"
-            line += f"  target {'≥' if at_least else '≤'} {target}: {met}"
-        if spread := ratio.get("rounds"):
-            line += f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})"
-        lines.append(line)
-    return lines
 
 
 if __name__ == "__main__":

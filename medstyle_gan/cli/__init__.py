@@ -30,6 +30,7 @@ COMMANDS = {
     "deidentify": Command(
         "medstyle_gan.cli.deidentify", "copy volumes and DICOM without the patient's text"
     ),
+    "stylize": Command("medstyle_gan.cli.stylize", "give one image the style of others"),
     "demo": Command("medstyle_gan.cli.demo", "all of it, on data that it makes itself"),
 }
 

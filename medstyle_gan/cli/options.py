@@ -90,7 +90,11 @@ def refuse_secrets_in_output(out: str, **files: str | None) -> None:
             )
 
 
-def resolve_config(args: argparse.Namespace, extra: Mapping[str, object] | None = None) -> Config:
+def resolve_config(
+    args: argparse.Namespace,
+    extra: Mapping[str, object] | None = None,
+    method: str | None = None,
+) -> Config:
     """Builds the config from the file, then options, then overrides.
 
     With `--print-config` it prints the result and ends the program with exit code 0.
@@ -99,6 +103,7 @@ def resolve_config(args: argparse.Namespace, extra: Mapping[str, object] | None 
         args: Parsed arguments of a parser that `add_config_arguments` was called on.
         extra: Dotted config key → value of the command's own options (`--scans` →
             `data.scans`); None where an option was not given.
+        method: The command's default method.
 
     Raises:
         UserError: The config has mistakes (all are listed), or an option and an override
@@ -112,7 +117,7 @@ def resolve_config(args: argparse.Namespace, extra: Mapping[str, object] | None 
     twice = [o for o in overrides if o.partition("=")[0] in options]
     if twice:
         raise UserError(f"{', '.join(twice)}: an option gives the same setting; keep one of them")
-    config = load_config(args.config, overrides, options=options)
+    config = load_config(args.config, overrides, options=options, method=method)
     if args.print_config:
         print(dump_config(config), end="")
         raise SystemExit(0)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from medstyle_gan.config.fields import find_variant
 from medstyle_gan.config.mistakes import list_mistakes
-from medstyle_gan.config.schema import Config
+from medstyle_gan.config.schema import Config, default_config
 from medstyle_gan.config.yaml_text import parse_yaml, yaml_problem
 from medstyle_gan.errors import UserError
 
@@ -24,6 +24,7 @@ def load_config(
     overrides: Sequence[str] = (),
     *,
     options: Mapping[str, object] | None = None,
+    method: str | None = None,
 ) -> Config:
     """Reads and checks a configuration; later sources win: file, options, overrides.
 
@@ -36,6 +37,7 @@ def load_config(
         overrides: `key.path=value`, the value being YAML: `training.steps=3000`,
             `data.spacing=[1.8,1.8,null]`. Of the same key twice, the last counts.
         options: Dotted path → value, from command-line options. None values are left out.
+        method: The method where nothing given names one (None: the schema's own default).
 
     Raises:
         UserError: Lists all mistakes at once, each with its dotted path.
@@ -47,10 +49,13 @@ def load_config(
             _assign(tree, key, value, mistakes)
     for override in overrides:
         _apply(tree, override, mistakes)
+    if method is not None and _method_in(tree) is None and _is_section(tree.get("method")):
+        tree["method"] = {**(tree.get("method") or {}), "name": method}
     error: ValidationError | None = None
     config: Config | None = None
     try:
-        config = Config.model_validate(_on_defaults(Config(), tree))
+        defaults = default_config(_method_in(tree))
+        config = Config.model_validate(_on_defaults(defaults, tree))
     except ValidationError as caught:
         error = caught
     mistakes += list_mistakes(Config, tree, error)
@@ -112,6 +117,15 @@ def _assign(tree: dict[str, Any], key: str, value: object, mistakes: list[str]) 
             return
         tree = inner
     tree[name] = value
+
+
+def _is_section(value: object) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
+def _method_in(tree: Mapping[str, Any]) -> object:
+    method = tree.get("method")
+    return method.get("name") if isinstance(method, Mapping) else None
 
 
 def _on_defaults(default: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:

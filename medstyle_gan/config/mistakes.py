@@ -158,13 +158,18 @@ def _misused_booleans(
             continue
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            inner = find_variant(field, value.get("name"))
+            inner = find_variant(field, value.get("name", _default_name(field)))
             if inner is not None:
                 yield from _misused_booleans(inner, value, f"{path}.")
         elif field.annotation is not bool:
             items = value if isinstance(value, list | tuple) else [value]
             if any(isinstance(item, bool) for item in items):
                 yield path, f"must be {expected(field.annotation)}, not {_shown(value)}"
+
+
+def _default_name(field: FieldInfo) -> object:
+    """Of the variant that a union has where none is named."""
+    return getattr(field.get_default(call_default_factory=True, validated_data={}), "name", None)
 
 
 def _literals(field: FieldInfo) -> list[str]:

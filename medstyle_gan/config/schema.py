@@ -6,7 +6,7 @@ Imports neither torch nor numpy, so that `medstyle COMMAND --help` stays fast.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -300,6 +300,44 @@ class CycleGANConfig(Section):
     )
 
 
+class GatysConfig(Section):
+    """The picture itself is optimised (Gatys et al. 2016); for `medstyle stylize`."""
+
+    name: Literal["gatys"] = "gatys"
+    steps: PositiveInt = Field(300, description="iterations, at each scale")
+    optimizer: Literal["lbfgs", "adam"] = Field(
+        "lbfgs", description="lbfgs (with a strong Wolfe line search) or adam"
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, description="first step of a line search, or Adam's (null: 1, or 0.02)"
+    )
+    history: PositiveInt = Field(100, description="steps that lbfgs remembers")
+    init: Literal["content", "noise", "style"] = Field(
+        "content", description="the picture that the first scale begins from"
+    )
+    pooling: Literal["max", "average"] = Field(
+        "max", description="the VGG-19's own pooling, or the smoother one of Gatys et al."
+    )
+    scales: int = Field(
+        1, ge=1, le=8, description="resolutions, coarse to fine, each half of the one after"
+    )
+    tolerance: Weight = Field(
+        1e-3,
+        description="converged where `patience` iterations lower the loss by less than this share "
+        "of it (0: all steps are done)",
+    )
+    patience: PositiveInt = Field(20, description="iterations that convergence is judged over")
+    tile: int | None = Field(
+        None,
+        ge=32,
+        description="side of the tiles that a picture larger than memory is seen in, with the "
+        "losses and gradients of the whole (pixels; null: all at once)",
+    )
+    features: Literal["fp32", "bf16"] = Field(
+        "fp32", description="arithmetic of the VGG-19; Gram matrices and losses are always fp32"
+    )
+
+
 class ResNetGeneratorConfig(Section):
     """ResNet generator (Johnson et al. 2016, as used by CycleGAN)."""
 
@@ -379,10 +417,28 @@ class StyleLossConfig(Section):
     layers: tuple[str, ...] = Field(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="VGG-19 layers"
     )
+    layer_weights: tuple[Weight, ...] | None = Field(
+        None, description="weights of the layers, in their order (null: equal ones that sum to 1)"
+    )
     target: Literal["batch", "collection"] = Field(
         "collection", description="the sample drawn, or the mean Gram of the collection"
     )
     every_n_steps: PositiveInt = Field(4, description="steps between applications")
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_layer(self) -> StyleLossConfig:
+        weights = self.layer_weights
+        if weights is not None and len(weights) != len(self.layers):
+            raise ValueError(
+                f"layer_weights has {len(weights)} weights for {len(self.layers)} layers; give one "
+                "for each of layers"
+            )
+        if weights is not None and self.weight and not sum(weights):
+            raise ValueError(
+                "layer_weights sum to 0, so nothing is left of the style; set one above 0, or "
+                "weight to 0 where none is wanted"
+            )
+        return self
 
 
 def _cycle() -> WeightedLossConfig:
@@ -415,6 +471,25 @@ class LossConfig(Section):
     total_variation: WeightedLossConfig = Field(
         default_factory=WeightedLossConfig, description="roughness of the translations"
     )
+    continuity: WeightedLossConfig = Field(
+        default_factory=WeightedLossConfig,
+        description="between slices of a volume: mean square of how far what a slice's style adds "
+        "to it is from what its neighbour's did (gatys only)",
+    )
+
+
+# Optimising a picture has no other terms to be in balance with: these are the usual weights.
+_OF_ITS_OWN = {
+    "gatys": {
+        "perceptual": PerceptualLossConfig(weight=1.0),
+        "style": StyleLossConfig(weight=1e6),
+    }
+}
+
+
+def _loss_of_the_method(validated: dict[str, Any]) -> LossConfig:
+    method = validated.get("method")  # absent where it has mistakes of its own
+    return LossConfig(**_OF_ITS_OWN.get(getattr(method, "name", ""), {}))
 
 
 class VGGConfig(Section):
@@ -572,12 +647,68 @@ class InferenceConfig(Section):
     )
 
 
+class StylizeConfig(Section):
+    """What is done around a style transfer, whatever its method (`medstyle stylize`)."""
+
+    size: int | None = Field(
+        None,
+        ge=16,
+        description="longest side of the content while it is stylised; the result has the "
+        "content's own size (pixels; null: its own)",
+    )
+    style_size: float = Field(
+        1.0, gt=0, le=8, description="longest side of a style picture, relative to the content's"
+    )
+    style_weights: tuple[Weight, ...] | None = Field(
+        None, description="shares of several styles, in their order (null: equal ones)"
+    )
+    style_slices: PositiveInt = Field(
+        5, description="slices of a style volume that are its style, evenly over its body"
+    )
+    keep: Literal["nothing", "luminance", "colour"] = Field(
+        "nothing", description="what the result has from the content as it was"
+    )
+    colour: Literal["auto", "grey", "rgb"] = Field(
+        "auto", description="what the result is; auto is grey where content and styles all are"
+    )
+    structure: Literal["free", "preserved"] = Field(
+        "free",
+        description="preserved: the result is a local affine map of the content (guided filter), "
+        "so that no edge is where the content had none",
+    )
+    structure_floor: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="structure preserved: least correlation of the result's gradients with the "
+        "content's",
+    )
+    guide_radius: PositiveInt | None = Field(
+        None,
+        description="structure preserved: half side of the windows that the maps are fitted in "
+        "(pixels; null: a sixteenth of the shorter side)",
+    )
+    guide_epsilon: float = Field(
+        0.01,
+        gt=0,
+        description="structure preserved: variance of the content below which a window is flat "
+        "([-1, 1] units squared)",
+    )
+    background: Literal["keep", "stylize"] = Field(
+        "keep", description="what is done outside the body of a volume"
+    )
+    feather: float = Field(
+        2.0, ge=0, description="width over which the style fades in at a mask's edge (pixels)"
+    )
+
+
 class Config(Section):
     """All settings of one run."""
 
     data: DataConfig = Field(default_factory=DataConfig, description="collections and samples")
-    method: CycleGANConfig = Field(
-        default_factory=CycleGANConfig, description="how the translator is learned"
+    method: Annotated[CycleGANConfig | GatysConfig, Field(discriminator="name")] = Field(
+        default_factory=CycleGANConfig,
+        description="how a translator is learned (train), or a picture optimised (stylize)",
     )
     generator: Annotated[
         ResNetGeneratorConfig | UNetGeneratorConfig, Field(discriminator="name")
@@ -585,12 +716,15 @@ class Config(Section):
     discriminator: PatchGANConfig = Field(
         default_factory=PatchGANConfig, description="both discriminators"
     )
-    loss: LossConfig = Field(default_factory=LossConfig, description="terms and weights")
+    loss: LossConfig = Field(default_factory=_loss_of_the_method, description="terms and weights")
     vgg: VGGConfig = Field(default_factory=VGGConfig, description="the frozen VGG-19")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="the training")
     guards: GuardsConfig = Field(default_factory=GuardsConfig, description="what is watched for")
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="what is written")
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="whole volumes")
+    stylize: StylizeConfig = Field(
+        default_factory=StylizeConfig, description="around a style transfer"
+    )
 
     @field_validator("vgg")
     @classmethod
@@ -603,3 +737,14 @@ class Config(Section):
                 f"{min(data.sample_size)} or less, or null"
             )
         return vgg
+
+
+def default_config(method: object = None) -> Config:
+    """The defaults of a method, which may have loss weights of its own.
+
+    Args:
+        method: its name; those of another or none are the first method's.
+    """
+    models = {model.model_fields["name"].default: model for model in (CycleGANConfig, GatysConfig)}
+    model = models.get(method) if isinstance(method, str) else None
+    return Config() if model is None else Config(method=model())

@@ -13,6 +13,8 @@ from medstyle_gan.inference.bundle import (
     without_local_paths,
 )
 from medstyle_gan.inference.planning import Job, plan_translation
+from medstyle_gan.inference.stylize_outputs import plan_outputs, save_stylized
+from medstyle_gan.inference.stylizing import Stylized, stylize
 from medstyle_gan.inference.translation import ClippedVoxels, Translation
 from medstyle_gan.inference.translator import Translator
 
@@ -21,15 +23,19 @@ __all__ = [
     "ClippedVoxels",
     "Job",
     "Outcome",
+    "Stylized",
     "Translation",
     "Translator",
     "describe_collections",
     "find_bundle",
     "load_bundle",
     "model_hash",
+    "plan_outputs",
     "plan_translation",
     "run_translation",
     "save_bundle",
+    "save_stylized",
+    "stylize",
     "translate_files",
     "without_local_paths",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +35,21 @@ def volume_slices(volume: Volume, scale: FittedScale, plane: str) -> list[np.nda
     return [display_image(image) for image in to_slices(pixels, plane)]
 
 
-def write_picture_stack(folder: Path, pictures: list[np.ndarray]) -> None:
+def write_picture_stack(
+    folder: Path, pictures: list[np.ndarray], text: Mapping[str, str] | None = None
+) -> None:
     """Write pictures as `slice_0000.png` and on into a new folder.
 
     Args:
         folder: where; made.
         pictures: `(rows, columns[, 3])` uint8.
+        text: keyword → text of each PNG's text chunks.
 
     Raises:
         UserError: it cannot be written.
     """
     for index, picture in enumerate(pictures):
-        write_picture(folder / f"slice_{index:04d}.png", picture)
+        write_picture(folder / f"slice_{index:04d}.png", picture, text)
 
 
 def is_stack(folder: Path) -> bool:

@@ -73,7 +73,7 @@ def refuse_other_json(path: Path) -> None:
     """
     if path.exists() and not is_sidecar(path):
         raise UserError(
-            f"{path}: a JSON file that is no sidecar of a translation stands where the sidecar "
+            f"{path}: a JSON file that is no sidecar of ours stands where the sidecar "
             "goes; choose another output folder"
         )
 
@@ -90,15 +90,20 @@ def write_sidecar(path: Path, facts: dict[str, Any]) -> None:
 
 
 def is_sidecar(path: Path) -> bool:
-    """Whether a file is a sidecar that translation wrote."""
-    return bool(read_sidecar(path))
+    """Whether a file is a sidecar that this product wrote, of whatever it made."""
+    facts = _read(path)
+    return facts.get("synthetic") is True and "note" in facts
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """What a sidecar says; nothing where there is none, or a file of someone else."""
+    """What a translation's sidecar says; nothing where there is none, or another file."""
+    facts = _read(path)
+    return facts if facts.get("synthetic") is True and "direction" in facts else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    ours = isinstance(facts, dict) and facts.get("synthetic") is True and "direction" in facts
-    return facts if ours else {}
+    return facts if isinstance(facts, dict) else {}

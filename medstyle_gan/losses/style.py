@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from medstyle_gan.networks.precision import at_least_fp32
+
+
+class _Gram(torch.autograd.Function):
+    """F Fᵀ / (C·P) of features: one matrix product backwards, where autograd would do two.
+
+    In channels_last the features already lie as the rows of Fᵀ, and nothing is copied.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        columns = _positions_first(features)
+        return columns.mT @ columns / (columns.shape[1] * columns.shape[2])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,), (features,) = gradients, ctx.saved_tensors
+        columns = _positions_first(features)
+        both = (gradient + gradient.mT) / (columns.shape[1] * columns.shape[2])
+        of_columns = (columns @ both).unflatten(1, features.shape[2:])
+        return of_columns.movedim(-1, 1)
+
+
+def _positions_first(features: Tensor) -> Tensor:
+    """Fᵀ, `(B, P, C)`: a view of features in channels_last, and of contiguous ones too."""
+    if features.is_contiguous():
+        return features.flatten(2).mT
+    return features.movedim(1, -1).flatten(1, -2)
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -20,8 +49,8 @@ def gram_matrix(features: Tensor) -> Tensor:
         `(B, C, C)`, symmetric and positive semidefinite.
     """
     with torch.autocast(features.device.type, enabled=False):
-        rows = at_least_fp32(features).flatten(2)
-        return rows @ rows.mT / (rows.shape[1] * rows.shape[2])
+        gram: Tensor = _Gram.apply(at_least_fp32(features))
+        return gram
 
 
 def style_distance(

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.schema import CycleGANConfig
 from medstyle_gan.data.words import INTO, OTHER, Direction
 from medstyle_gan.losses import AdversarialLoss, l1, total_variation
 from medstyle_gan.methods.ema import GeneratorEMA
@@ -67,11 +68,11 @@ class CycleGAN(L.LightningModule):
         self.style_discriminator = build_discriminator(config.discriminator, style_channels, dims)
         self.adversarial = AdversarialLoss(config.loss.adversarial.name)
         self.regularizer = regularizer
-        self.ema = GeneratorEMA(self.generators, config.method.ema_decay)
+        self.ema = GeneratorEMA(self.generators, self.settings.ema_decay)
         seed = config.training.seed
         self.pools = {
             domain: ImagePool(
-                config.method.pool_size, 2 * seed + i, config.training.global_batch_size
+                self.settings.pool_size, 2 * seed + i, config.training.global_batch_size
             )
             for i, domain in enumerate(("scan", "style"))
         }
@@ -85,6 +86,12 @@ class CycleGAN(L.LightningModule):
         self.step_clock = StepClock()
         self.logged: dict[str, Tensor] = {}
         self._advantages: dict[str, Tensor] = {}
+
+    @property
+    def settings(self) -> CycleGANConfig:
+        """The `method` section."""
+        assert isinstance(self.config.method, CycleGANConfig)
+        return self.config.method
 
     # ------------------------------------------------------------------------- counters
 
@@ -246,7 +253,7 @@ class CycleGAN(L.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the generators, one for the discriminators."""
-        method = self.config.method
+        method = self.settings
         generators = [p for g in self.generators.values() for p in g.parameters()]
         discriminators = [p for d in self.discriminators.values() for p in d.parameters()]
         return [
@@ -273,7 +280,7 @@ class CycleGAN(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """One step of all four networks, on the `accumulate` parts of a batch one by one."""
-        method, accumulate = self.config.method, self.config.training.accumulate
+        method, accumulate = self.settings, self.config.training.accumulate
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         factor = constant_then_linear(
@@ -328,7 +335,7 @@ class CycleGAN(L.LightningModule):
 
     def _update(self, optimizers: list[Any]) -> None:
         """Step the optimisers and the moving average, or neither."""
-        clip = self.config.method.gradient_clip
+        clip = self.settings.gradient_clip
         weights = [[p for g in o.param_groups for p in g["params"]] for o in optimizers]
         gradients = [p.grad for mine in weights for p in mine if p.grad is not None]
         skip = _not_finite(gradients)

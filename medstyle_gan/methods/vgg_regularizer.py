@@ -227,7 +227,7 @@ class VGGRegularizer:
                     if style.target == "collection"
                     else {n: gram_matrix(real_features[target][n]) for n in style.layers}
                 )
-                value = style_distance(features, grams, style.layers)
+                value = style_distance(features, grams, style.layers, style.layer_weights)
                 terms[f"style_{name}"] = Term(value, style.weight * style.every_n_steps)
         return terms
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medstyle_gan.errors import UserError
 from medstyle_gan.networks.channels import adapt_channels
 from medstyle_gan.networks.vgg19_weights import convolution_shapes, load_vgg19_weights
+from medstyle_gan.networks.winograd import MINIMUM_CHANNELS, convolve, transform_weights
 
 # Of the RGB values in [0, 1] that torchvision's classification networks were trained on.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -49,6 +50,10 @@ class VGG19Features(nn.Module):
         weights: `imagenet` (torchvision's, downloaded once), the path of such a file
             (`.pth` or `.safetensors`), or `random:SEED`.
         layers: names of the wanted layers: convN_M, reluN_M or poolN.
+        pooling: `max`, which the weights were trained with, or `average`, which Gatys et al.
+            (2016) found to give smoother pictures.
+        winograd: convolutions of many channels by fewer products where that is faster (fp32 on a
+            CPU), for as much memory again as their weights take.
 
     Raises:
         UserError: for an unknown layer, or weights that are missing or not a VGG-19's.
@@ -62,8 +67,17 @@ class VGG19Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, weights: str, layers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        weights: str,
+        layers: Sequence[str],
+        pooling: Literal["max", "average"] = "max",
+        winograd: bool = False,
+    ) -> None:
         super().__init__()
+        self._winograd = winograd
+        self._transformed: dict[str, Tensor] = {}
+        self._pool = F.max_pool2d if pooling == "max" else F.avg_pool2d
         self.layers = tuple(dict.fromkeys(layers))
         unknown = [name for name in self.layers if name not in LAYERS]
         if unknown or not self.layers:
@@ -94,6 +108,7 @@ class VGG19Features(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self._cast.clear()
+        self._transformed.clear()
         return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -151,13 +166,22 @@ class VGG19Features(nn.Module):
         deepest = max(self._plan.index(name) for name in wanted)
         for name in self._plan[: deepest + 1]:
             if name.startswith("conv"):
-                x = F.conv2d(x, weights[f"{name}_weight"], weights[f"{name}_bias"], padding=1)
+                x = self._convolved(name, x, weights[f"{name}_weight"], weights[f"{name}_bias"])
             elif name.startswith("relu"):
-                x = F.relu(x)  # not in place: a captured convolution must stay what it was
+                # A captured convolution must stay what it was.
+                x = F.relu(x) if name.replace("relu", "conv") in wanted else F.relu_(x)
             else:
-                x = F.max_pool2d(x, kernel_size=2, stride=2)
+                x = self._pool(x, kernel_size=2, stride=2)
             if name in wanted:
                 yield name, x
+
+    def _convolved(self, name: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        few = min(weight.shape[:2]) < MINIMUM_CHANNELS
+        if few or not self._winograd or x.dtype != torch.float32 or x.device.type != "cpu":
+            return F.conv2d(x, weight, bias, padding=1)
+        if name not in self._transformed:
+            self._transformed[name] = transform_weights(weight)
+        return convolve(x, self._transformed[name], bias)
 
     def _parameters_in(self, dtype: torch.dtype) -> dict[str, Tensor]:
         # Autocast caches casts of trained weights only; frozen ones it would cast each time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.schema import CycleGANConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods.schedule import constant_then_linear
 
@@ -134,6 +135,8 @@ def _against_steps(old: Config, new: Config, step: int) -> str | None:
     """
     if new.training.steps < step:
         return f"the run has done {step} already"
+    if not isinstance(old.method, CycleGANConfig):
+        return None
     fraction = old.method.constant_fraction
     for earlier in range(step):
         was = constant_then_linear(earlier, old.training.steps, fraction)

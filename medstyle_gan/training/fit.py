@@ -17,8 +17,9 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.durations import seconds_in
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.data.words import OTHER, Domain
+from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, describe_collections, save_bundle
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.training.checkpoint import Circumstances
 from medstyle_gan.training.checkpointing import Checkpointing
@@ -79,6 +80,7 @@ def train(
             over, likewise.
     """
     began = time.monotonic() if began is None else began
+    _refuse_untrained(config)
     run = RunFolder(Path(out))
     begin_again = False
     if resume == "if_started":
@@ -151,6 +153,16 @@ def train(
                 logger.upload_model(run.model, prepared.method.step)
                 logger.close()
     return run.path
+
+
+def _refuse_untrained(config: Config) -> None:
+    name = config.method.name
+    if name not in METHODS:
+        raise UserError(
+            f"method.name={name}: {name} optimises a picture and has nothing to train; use it by  "
+            f"medstyle stylize CONTENT --style STYLE -o OUT --method {name}  or train one of "
+            f"{', '.join(METHODS)}"
+        )
 
 
 def _fit(

@@ -81,7 +81,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
             saved = sum(storage.nbytes() for storage in kept.values())
             del total
             averaged = [p for g in method.generators.values() for p in g.parameters()]
-            pooled = sum(t[0].nbytes for t in real.values()) * config.method.pool_size
+            pooled = sum(t[0].nbytes for t in real.values()) * method.settings.pool_size
             return int(saved + 3 * _nbytes(weights) + _nbytes(averaged) + pooled)
     finally:
         torch.set_rng_state(random)

@@ -16,7 +16,12 @@ from medstyle_gan.volumes.dicom_uids import UidMap
 from medstyle_gan.volumes.dicom_writing import is_derived_series, write_derived_series
 from medstyle_gan.volumes.folders import walk_files
 from medstyle_gan.volumes.geometry import Geometry, LpsFrame
-from medstyle_gan.volumes.pictures import PICTURE_SUFFIXES, read_picture, write_picture
+from medstyle_gan.volumes.pictures import (
+    PICTURE_SUFFIXES,
+    read_picture,
+    write_animation,
+    write_picture,
+)
 from medstyle_gan.volumes.readers import (
     READERS,
     VOLUME_SUFFIXES,
@@ -65,6 +70,7 @@ __all__ = [
     "to_dtype",
     "unchanged",
     "walk_files",
+    "write_animation",
     "write_derived_series",
     "write_picture",
     "write_volume",

@@ -1,14 +1,16 @@
-"""Reads PNG and JPEG pictures as they are meant to be seen, and writes them."""
+"""Reads PNG and JPEG pictures as they are meant to be seen, and writes them, and GIFs."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.atomic import atomic_file
@@ -64,12 +66,15 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     return Picture(array, 65535.0 if array.dtype == np.uint16 else 255.0, path)
 
 
-def write_picture(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Writes a PNG or JPEG, whole or not at all, with no metadata.
+def write_picture(
+    path: str | os.PathLike[str], array: np.ndarray, text: Mapping[str, str] | None = None
+) -> None:
+    """Writes a PNG or JPEG, whole or not at all, with no metadata but what is given.
 
     Args:
         path: Ends in `.png`, `.jpg` or `.jpeg` (lossy); the folder is made if it is missing.
         array: (H, W, 1), (H, W, 3) or (H, W), uint8, row 0 on top; for PNG also grey uint16.
+        text: Keyword → text of a PNG's text chunks (a JPEG has none).
 
     Raises:
         UserError: Another ending, the folder is not writable, or the disk full.
@@ -92,9 +97,62 @@ def write_picture(path: str | os.PathLike[str], array: np.ndarray) -> None:
     # Encoded in memory: given a file, Pillow's encoder hides that the disk was full.
     encoded = BytesIO()
     image = Image.fromarray(np.ascontiguousarray(array))
-    image.save(encoded, **({"format": "PNG"} if png else {"format": "JPEG", **_JPEG_OPTIONS}))
+    if png:
+        chunks = PngInfo()
+        for keyword, words in (text or {}).items():
+            chunks.add_itxt(keyword, words)
+        image.save(encoded, format="PNG", pnginfo=chunks)
+    else:
+        image.save(encoded, format="JPEG", **_JPEG_OPTIONS)
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())
+
+
+def write_animation(
+    path: str | os.PathLike[str],
+    arrays: Sequence[np.ndarray],
+    milliseconds: int = 100,
+    comment: str = "",
+) -> None:
+    """Writes a GIF that shows pictures one after the other without end, whole or not at all.
+
+    Args:
+        path: Ends in `.gif`; the folder is made if it is missing.
+        arrays: As for `write_picture`, all of one shape. Colours are reduced to 256 a picture.
+        milliseconds: How long each is shown.
+        comment: What the file says of itself.
+
+    Raises:
+        UserError: The name does not end in `.gif`, the folder is not writable, or the disk full.
+        ValueError: Another shape or type, or no picture.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".gif":
+        raise UserError(f"{path}: an animation is written as .gif; change the file's ending")
+    if not len(arrays):
+        raise ValueError("an animation needs a picture")
+    first, *others = [_frame(array) for array in arrays]
+    encoded = BytesIO()
+    first.save(
+        encoded,
+        format="GIF",
+        save_all=True,
+        append_images=others,
+        duration=milliseconds,
+        loop=0,
+        comment=comment.encode(),
+    )
+    with atomic_file(path) as file:
+        file.write(encoded.getbuffer())
+
+
+def _frame(array: np.ndarray) -> Image.Image:
+    array = np.asarray(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
+        raise ValueError(f"a frame is (H, W, 1|3) uint8, not {array.shape} {array.dtype}")
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _as_seen(image: Image.Image) -> np.ndarray:

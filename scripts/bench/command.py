@@ -77,6 +77,19 @@ def run(
     return 0
 
 
+def part_names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Reads an argument such as `step,data` as a list of known parts."""
+
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no part {', '.join(unknown)}; {', '.join(known)}")
+        return names
+
+    return read
+
+
 def positive(text: str) -> int:
     """An argument's whole number of 1 or more."""
     value = int(text)
@@ -93,3 +106,19 @@ def show(lines: Sequence[str]) -> None:
 def say(line: str) -> None:
     """Print a line of progress."""
     print(f"[{line}]", file=sys.stderr, flush=True)
+
+
+def verdicts(part: Mapping[str, Any]) -> list[str]:
+    """Each ratio, beside its target where it has one."""
+    lines = []
+    for ratio in part["ratios"]:
+        at_least = ratio.get("at_least", False)
+        value, target = ratio["value"], ratio["target"]
+        line = f"  {ratio['name']:36} {value:.3f}"
+        if target is not None:
+            met = "met" if (value >= target if at_least else value <= target) else "MISSED"
+            line += f"  target {'≥' if at_least else '≤'} {target}: {met}"
+        if spread := ratio.get("rounds"):
+            line += f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})"
+        lines.append(line)
+    return lines

@@ -56,13 +56,14 @@ class Textbook:
             network.to(device).train()
         self.to_style, self.to_scan = networks["scan_to_style"], networks["style_to_scan"]
         self.judges = {d: networks[f"{d}_discriminator"] for d in ("scan", "style")}
-        rates = config.method
+        rates = method.settings
         self.generator_optimizer = _adam(
             [self.to_style, self.to_scan], rates.generator_learning_rate, rates.betas
         )
         self.discriminator_optimizer = _adam(
             list(self.judges.values()), rates.discriminator_learning_rate, rates.betas
         )
+        self.pool_size = rates.pool_size
         self.pools: dict[str, list[Tensor]] = {"scan": [], "style": []}
 
     def run(self, batches: Sequence[Batch], warmup: int) -> list[float]:
@@ -114,7 +115,7 @@ class Textbook:
                 parameter.requires_grad_(wanted)
 
     def _pooled(self, domain: str, images: Tensor) -> Tensor:
-        pool, size = self.pools[domain], self.config.method.pool_size
+        pool, size = self.pools[domain], self.pool_size
         chosen = []
         for image in images:
             if len(pool) < size:

@@ -42,6 +42,7 @@ def test_a_recipe_leaves_data_and_weights_to_the_user(recipe: Path) -> None:
         ["generator.name=unet", "generator.levels=3"],
         ["data.intensity.scan.name=window", "data.intensity.style.name=zscore"],
         ["data.intensity.scan.name=fixed"],
+        ["method.name=gatys", "loss.style.layer_weights=[1,1,1,0,2]", "stylize.keep=colour"],
         ["data.spacing=[null,null,null]", "data.scans=[a, b]"],
         ["method.generator_learning_rate=1e-10", "method.ema_decay=0.9999999999999999"],
     ],

@@ -108,14 +108,14 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
     ("override", "expected"),
     [
         ("training.stepz=3", "training.stepz: unknown setting; did you mean training.steps?"),
-        ("steps=3", "steps: unknown setting; did you mean training.steps?"),
+        ("steps=3", "did you mean method.steps or training.steps?"),
         ("trainning.steps=3", "trainning: unknown setting; did you mean training?"),
         ("data.intensity.scan.lowr=1", "did you mean data.intensity.scan.lower?"),
         ("vgg.zzz=1", "vgg.zzz: unknown setting; vgg has weights"),
         ("zzz=1", "zzz: unknown setting; the sections are data, method, generator"),
         ("generator.name=resnt", 'generator.name: must be one of resnet, unet, not "resnt"'),
         ("generator.name=resnt", "did you mean resnet?"),
-        ("method.name=cut", 'method.name: must be cyclegan, not "cut"'),
+        ("method.name=cut", 'method.name: must be one of cyclegan, gatys, not "cut"'),
         ("logging.wandb=onlin", 'one of off, offline, online, not "onlin"; did you mean online?'),
         ("training.steps=many", 'training.steps: must be a whole number, not "many"'),
         ("training.steps=1.5", "training.steps: must be a whole number, not 1.5"),
@@ -266,3 +266,14 @@ def test_patches_asked_for_alone_name_all_that_must_change() -> None:
     assert "data.sample_size: must be three numbers" in text
     assert "data.spacing: must be three voxel sizes" in text
     assert text.startswith("2 mistakes")
+
+
+def test_a_command_may_have_a_method_of_its_own(tmp_path: Path) -> None:
+    assert load_config(None, ["method.steps=7"], method="gatys").method.name == "gatys"
+    assert load_config(method="gatys").loss.style.weight == 1e6
+    given = write(tmp_path, "method: {name: cyclegan}")
+    assert load_config(given, method="gatys").method.name == "cyclegan"
+    with pytest.raises(UserError, match=r"method\.steps: must be a whole number, not true"):
+        load_config(None, ["method.steps=true"], method="gatys")
+    with pytest.raises(UserError, match="method: must be a section"):
+        load_config(None, ["method=3"], method="gatys")

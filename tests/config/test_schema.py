@@ -8,7 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from medstyle_gan.config.fields import section_models, setting_paths
-from medstyle_gan.config.schema import Config, DataConfig, FixedScale, PercentileScale
+from medstyle_gan.config.schema import (
+    Config,
+    CycleGANConfig,
+    DataConfig,
+    FixedScale,
+    GatysConfig,
+    PercentileScale,
+    StyleLossConfig,
+    default_config,
+)
 
 HEAVY = {"torch", "numpy", "monai", "lightning", "nibabel", "scipy"}
 
@@ -65,6 +74,8 @@ def test_values_cannot_change_after_checking() -> None:
         (DataConfig, {"spacing": (0, 1, 1)}),
         (DataConfig, {"subject_pattern": "(sub-"}),
         (DataConfig, {"subject_pattern": "sub-[0-9]+"}),
+        (StyleLossConfig, {"layer_weights": (1.0,)}),
+        (StyleLossConfig, {"layers": ("relu1_1",), "layer_weights": (0.0,)}),
     ],
 )
 def test_values_that_contradict_are_refused(model: type, values: dict[str, object]) -> None:
@@ -75,3 +86,11 @@ def test_values_that_contradict_are_refused(model: type, values: dict[str, objec
 def test_dotted_paths_reach_into_every_variant() -> None:
     paths = set(setting_paths(Config))
     assert {"generator.blocks", "generator.levels", "data.intensity.scan.width"} <= paths
+
+
+def test_a_method_has_its_own_loss_weights_however_it_is_chosen() -> None:
+    for config in (Config(method=GatysConfig()), default_config("gatys")):
+        assert (config.loss.perceptual.weight, config.loss.style.weight) == (1, 1e6)
+    for config in (Config(), default_config(), default_config("no such"), default_config("gan")):
+        assert isinstance(config.method, CycleGANConfig)
+        assert config.loss.style.weight == StyleLossConfig().weight < 1e6

@@ -147,7 +147,7 @@ def test_a_target_is_met_from_the_side_that_it_is_on(script) -> None:
     def ratio(value: float, **side: bool) -> dict[str, object]:
         return {"name": "n", "value": value, "target": 2.0, **side}
 
-    verdicts = script._verdicts(
+    verdicts = script.verdicts(
         {"ratios": [ratio(1.0), ratio(3.0), ratio(3.0, at_least=True), ratio(1.0, at_least=True)]}
     )
     assert [line.split(": ")[1] for line in verdicts] == ["met", "MISSED", "met", "MISSED"]

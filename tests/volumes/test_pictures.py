@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.io import imread
 
 from medstyle_gan.errors import UserError
-from medstyle_gan.volumes import read_picture, write_picture
+from medstyle_gan.volumes import read_picture, write_animation, write_picture
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 8), dtype=np.uint8)
@@ -216,3 +216,36 @@ def test_an_animated_gif_is_refused_whatever_its_name(tmp_path, name):
     frames[0].save(tmp_path / name, format="GIF", save_all=True, append_images=frames[1:])
     with pytest.raises(UserError, match="neither PNG nor JPEG"):
         read_picture(tmp_path / name)
+
+
+def test_text_stands_in_the_png_and_changes_no_pixel(tmp_path):
+    write_picture(tmp_path / "a.png", RGB, {"Synthetic": "made, not acquired – ü"})
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text == {"Synthetic": "made, not acquired – ü"}
+        np.testing.assert_array_equal(np.asarray(image), RGB)
+    write_picture(tmp_path / "b.png", RGB)
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.text == {}
+
+
+@pytest.mark.parametrize("array", [GREY, RGB // 64 * 64], ids=["grey", "rgb"])
+def test_an_animation_shows_its_pictures_in_order_without_end(tmp_path, array):
+    frames = [array, array[::-1], array[:, ::-1]]
+    write_animation(tmp_path / "new" / "a.gif", frames, 70, "made, not acquired")
+    with Image.open(tmp_path / "new" / "a.gif") as image:
+        assert image.n_frames == 3
+        assert image.info["loop"] == 0
+        assert image.info["comment"] == b"made, not acquired"
+        for number, frame in enumerate(frames):
+            image.seek(number)
+            assert image.info["duration"] == 70
+            shown = np.asarray(image.convert("RGB")).astype(int)
+            expected = frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=-1)
+            assert np.abs(shown - expected).mean() < 2
+
+
+def test_an_animation_needs_its_ending_and_pictures(tmp_path):
+    with pytest.raises(UserError, match=r"\.gif"):
+        write_animation(tmp_path / "a.png", [RGB])
+    with pytest.raises(ValueError, match="needs a picture"):
+        write_animation(tmp_path / "a.gif", [])

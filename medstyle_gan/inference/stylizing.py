@@ -1,0 +1,331 @@
+"""`stylize`: the look of pictures or volumes on a picture or on each slice of a volume.
+
+Example:
+    config = load_config(overrides=["method.steps=100"], method="gatys")
+    result = stylize("brain.nii.gz", "drawing.png", config)
+    save_stylized(result, plan_outputs("brain.nii.gz", "stylised.nii.gz"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from medstyle_gan.config import Config
+from medstyle_gan.config.schema import default_config
+from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.preprocessing import from_slices, restore_array, to_slices
+from medstyle_gan.errors import UserError
+from medstyle_gan.inference.bundle import package_versions
+from medstyle_gan.inference.generators import resolve_device
+from medstyle_gan.inference.quantization import output_dtype, quantize
+from medstyle_gan.inference.sidecar import NOTE
+from medstyle_gan.inference.stylize_inputs import (
+    Image,
+    LoadedStyle,
+    as_image,
+    as_slices,
+    load_style,
+    picture_masks,
+    picture_tensor,
+    prepare_content,
+    refuse_same,
+    upright,
+    volume_masks,
+)
+from medstyle_gan.inference.stylizer import Stylizer, build_style_transfer
+from medstyle_gan.inference.translator import COLOUR_SCALE
+from medstyle_gan.methods import Iteration
+from medstyle_gan.methods.affine_structure import gradient_correlation
+from medstyle_gan.networks import VGG19Features, adapt_channels
+from medstyle_gan.volumes import Picture, Volume
+
+Told = Callable[[int, int, Iteration], None]  # slice among those stylised, their number, progress
+Row = dict[str, float | int]
+_TERMS: Any = {
+    "perceptual": {"weight", "layers"},
+    "style": {"weight", "layers", "layer_weights"},
+    "total_variation": True,
+    "continuity": True,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Stylized:
+    """A stylised picture or volume.
+
+    Attributes:
+        image: `(H, W)` or `(H, W, 3)` uint8 with row 0 at the top, or a volume on the content's
+            grid: grey in its units, or RGB.
+        scale: how a volume's values are shown; None for a picture.
+        anatomy: what there was before, to keep a mark off it: `(rows, columns)` in [-1, 1], of
+            a volume the brightest of all slices.
+        plane: of a volume's slices.
+        curve: a row for each iteration: slice, scale, iteration, loss and its parts.
+        facts: for the sidecar; no paths.
+    """
+
+    image: np.ndarray | Volume
+    scale: FittedScale | None
+    anatomy: np.ndarray
+    plane: str
+    curve: list[Row] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def stylize(
+    content: Image,
+    style: Image | Sequence[Image],
+    config: Config | None = None,
+    *,
+    mask: Image | Sequence[Image] | None = None,
+    model: object = None,
+    device: str = "auto",
+    on_iteration: Told | None = None,
+    on_message: Callable[[str], None] | None = None,
+) -> Stylized:
+    """Give a picture, or each slice of a volume, the style of others.
+
+    Args:
+        content: picture (PNG, JPEG), volume (NIfTI), or either in memory.
+        style: one style or several: pictures or volumes, whose slices are the style.
+        config: settings; None is gatys with its defaults.
+        mask: where the style goes, on the content's grid: one for all styles or one a style.
+        model: of a method that was trained.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
+        on_iteration: takes the slice among those stylised, their number, and the progress.
+        on_message: takes what the user should know.
+
+    Raises:
+        UserError: content, style, mask or settings cannot be used.
+    """
+    config = config or default_config("gatys")
+    place = resolve_device(device)
+    transfer = build_style_transfer(config, place, model)
+    image = as_image(content, "content")
+    styles = [load_style(one, config) for one in _listed(style)]
+    work = _Work(config, place, transfer, styles, on_iteration, on_message)
+    masks = [] if mask is None else _listed(mask)
+    work.refuse_masks(len(masks))
+    if isinstance(image, Picture):
+        return work.picture(image, picture_masks(masks, image))
+    return work.volume(image, volume_masks(masks, image))
+
+
+class _Work:
+    """One call of `stylize`."""
+
+    def __init__(
+        self,
+        config: Config,
+        device: torch.device,
+        transfer: Any,
+        styles: list[LoadedStyle],
+        on_iteration: Told | None,
+        on_message: Callable[[str], None] | None,
+    ) -> None:
+        self.config, self.device, self.transfer, self.styles = config, device, transfer, styles
+        self.on_iteration = on_iteration or (lambda slice_, slices, iteration: None)
+        self.on_message = on_message or (lambda message: None)
+        self.curve: list[Row] = []
+
+    def refuse_masks(self, count: int) -> None:
+        """Refuse another number of masks than none, one, or one a style."""
+        if count > 1 and count != len(self.styles):
+            raise UserError(
+                f"{count} masks for {len(self.styles)} style(s); give one mask for all styles, or "
+                "one for each in the same order"
+            )
+
+    def picture(self, picture: Picture, masks: list[np.ndarray]) -> Stylized:
+        content = picture_tensor(picture)
+        refuse_same(content, self.styles)
+        channels = self._channels(content.shape[1])
+        stylizer = self._stylizer(content, channels)
+        regions = [_tensor(mask) for mask in masks] or None
+        result = stylizer(content, regions, None, self._telling(0, 1), self.on_message)[0]
+        own = adapt_channels(content, channels)
+        if masks:
+            fade = _tensor(_faded(np.any(masks, axis=0), self.config.stylize.feather))
+            result = own + fade * (result - own)
+        native = COLOUR_SCALE.from_unit(np.moveaxis(result[0].numpy(), 0, -1))
+        pixels, _ = quantize(native, np.dtype(np.uint8))
+        facts = self._facts() | {
+            "gradient_correlation": round(gradient_correlation(content, result), 4)
+        }
+        return Stylized(
+            pixels[..., 0] if channels == 1 else pixels,
+            None,
+            adapt_channels(content, 1)[0, 0].numpy(),
+            self.config.data.plane,
+            self.curve,
+            facts,
+        )
+
+    def volume(self, volume: Volume, masks: list[np.ndarray]) -> Stylized:
+        plane = self.config.data.plane
+        prepared = prepare_content(volume, self.config)
+        keep = self.config.stylize.background == "keep"
+        where = [mask & prepared.foreground if keep else mask for mask in masks]
+        if not where:
+            where = [prepared.foreground if keep else np.ones_like(prepared.foreground)]
+        contents = upright(to_slices(prepared.array, plane))
+        regions = [upright(to_slices(mask[None], plane)) for mask in where]
+        for number in range(len(contents)):
+            refuse_same(contents[number : number + 1], self.styles)
+        channels = self._channels(contents.shape[1])
+        results = adapt_channels(contents, channels).clone()
+        done = self._slices(contents, regions, results, channels)
+        fade = np.stack([_faded(r, self.config.stylize.feather) for r in _union(regions)])
+        faded = torch.from_numpy(fade.astype(np.float32))[:, None]
+        own = adapt_channels(contents, channels)
+        results = own + faded * (results - own)
+        correlations = [gradient_correlation(contents[i : i + 1], results[i : i + 1]) for i in done]
+        facts = self._facts() | {
+            "slices": len(contents),
+            "slices_stylised": len(done),
+            "adjacent_slice_difference_ratio": difference_ratio(contents, results),
+            "gradient_correlation": round(float(np.mean(correlations)), 4),
+            "intensity_scale": prepared.scale.as_dict(),
+        }
+        unit = from_slices(as_slices(results), plane)
+        restored = restore_array(unit, prepared, volume.geometry)
+        scale = prepared.scale
+        if channels == 1:
+            share = restore_array(from_slices(as_slices(faded), plane), prepared, volume.geometry)
+            # In native units, so that what lies beyond the scale and outside the mask stays.
+            own_values = volume.array.astype(np.float64)
+            native = own_values + share * (scale.from_unit(restored) - own_values)
+        else:
+            native, scale = COLOUR_SCALE.from_unit(restored), COLOUR_SCALE
+        dtype = output_dtype(
+            native, self.config.inference.dtype, volume.integer, colour=channels == 3
+        )
+        array, _ = quantize(native, dtype)
+        return Stylized(
+            Volume(array, volume.geometry, dtype, bool(np.issubdtype(dtype, np.integer)), None),
+            scale,
+            contents.amax(dim=(0, 1)).numpy(),
+            plane,
+            self.curve,
+            facts,
+        )
+
+    def _slices(
+        self, contents: Tensor, regions: list[Tensor], results: Tensor, channels: int
+    ) -> list[int]:
+        """Stylise slices in place, outwards from the fullest; gives those that were."""
+        area = _union(regions).sum(axis=(1, 2))
+        full = np.flatnonzero(area)
+        first = int(np.argmax(area))
+        stylizer = self._stylizer(contents[:1], channels)
+        after = [int(i) for i in full if i > first]
+        before = [int(i) for i in full[::-1] if i < first]
+        middle: Tensor | None = None
+        told = 0
+        for way in ([first, *after], before):
+            added = middle
+            for index in way:
+                here = [region[index : index + 1] for region in regions]
+                content = contents[index : index + 1]
+                result, added = stylizer(
+                    content, here, added, self._telling(told, len(full), index), self.on_message
+                )
+                results[index] = result[0]
+                middle = added if middle is None else middle
+                told += 1
+        return sorted([first, *after, *before])
+
+    def _stylizer(self, content: Tensor, channels: int) -> Stylizer:
+        height, width = content.shape[-2:]
+        return Stylizer(
+            self.transfer, self.config, self.styles, (height, width), channels, self.device
+        )
+
+    def _channels(self, content: int) -> int:
+        wanted = self.config.stylize.colour
+        if wanted != "auto":
+            return 3 if wanted == "rgb" else 1
+        if self.config.stylize.keep == "colour":  # nothing of a style's
+            return content
+        return max(content, *(image.shape[1] for s in self.styles for image in s.images))
+
+    def _telling(self, number: int, count: int, index: int = 0) -> Callable[[Iteration], None]:
+        def tell(iteration: Iteration) -> None:
+            self.curve.append(
+                {
+                    "slice": index,
+                    "scale": iteration.scale,
+                    "iteration": iteration.number,
+                    "loss": iteration.loss,
+                    **iteration.parts,
+                }
+            )
+            self.on_iteration(number, count, iteration)
+
+        return tell
+
+    def _facts(self) -> dict[str, Any]:
+        vgg = getattr(self.transfer, "vgg", None)
+        weights = self.config.vgg.weights
+        named = weights == "imagenet" or weights.startswith("random:")
+        return {
+            "synthetic": True,
+            "note": NOTE,
+            "stylised_by": self.config.method.model_dump(mode="json"),
+            "loss": self.config.loss.model_dump(mode="json", include=_TERMS),
+            "around": self.config.stylize.model_dump(mode="json"),
+            "styles": len(self.styles),
+            "seed": self.config.training.seed,
+            "vgg": {
+                "weights": weights if named else "a file",
+                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else None,
+            },
+            "iterations": len(self.curve),
+            "last": self.curve[-1] if self.curve else None,
+            "device": self.device.type,
+            "versions": package_versions(),
+        }
+
+
+def difference_ratio(contents: Tensor, results: Tensor) -> float | None:
+    """How much more neighbouring slices differ than they did: mean |differences|, after / before.
+
+    Args:
+        contents: `(N, 1 | 3, H, W)` before.
+        results: after, on the same slices.
+
+    Returns:
+        1 where the style flickers no more than the anatomy changes; None where there was no
+        difference to compare with.
+    """
+    before, after = (adapt_channels(x, 1).diff(dim=0).abs() for x in (contents, results))
+    if not before.numel() or not before.any():
+        return None
+    return round(float(after.mean() / before.mean()), 4)
+
+
+def _union(regions: Sequence[Tensor]) -> np.ndarray:
+    """Bool `(N, H, W)`."""
+    return np.any([region[:, 0].numpy() > 0 for region in regions], axis=0)
+
+
+def _faded(mask: np.ndarray, feather: float) -> np.ndarray:
+    """A bool mask that rises from its edge inwards to 1, and is 0 outside."""
+    if not feather or mask.all():
+        return mask.astype(np.float32)
+    return np.clip(distance_transform_edt(mask) / (feather + 1), 0, 1).astype(np.float32)
+
+
+def _tensor(mask: np.ndarray) -> Tensor:
+    return torch.from_numpy(mask.astype(np.float32))[None, None]
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]

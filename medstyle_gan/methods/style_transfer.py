@@ -1,0 +1,111 @@
+"""The four steps of every style transfer: encode content, encode style, transfer, decode.
+
+What they are tells the methods apart:
+
+| | encode content | encode style | transfer | decode |
+|---|---|---|---|---|
+| `gatys` | VGG-19 features | Gram matrices | optimise a picture towards both | clip |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from torch import Tensor
+
+Content = TypeVar("Content")
+Style = TypeVar("Style")
+Code = TypeVar("Code")
+
+
+class Iteration(NamedTuple):
+    """What an iterative transfer tells of its progress.
+
+    Attributes:
+        scale: which of `scales`, 0 being the coarsest.
+        number: iterations done at this scale.
+        loss: the weighted sum of the parts.
+        parts: name → unweighted loss.
+    """
+
+    scale: int
+    number: int
+    loss: float
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class StyleReference:
+    """What one style looks like.
+
+    Attributes:
+        images: `(1, C, h, w)` in [-1, 1], C being 1 or 3, of any sizes: one picture, or slices
+            that are this style together.
+        weight: its share beside other styles.
+        masks: for each image where it counts, `(1, 1, h, w)` in [0, 1]; None is everywhere.
+    """
+
+    images: Sequence[Tensor]
+    weight: float = 1.0
+    masks: Sequence[Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What a transfer may be told besides content and style.
+
+    Attributes:
+        regions: where the styles go, `(1, 1, H, W)` in [0, 1]: one region for all of them or
+            one a style. None is everywhere.
+        start: `(1, C, H, W)` in [-1, 1] to begin from, in place of the method's own choice.
+        continued: `(1, C, H, W)`, what the neighbouring slice's style added to it, which this
+            one's is held to where the method is set to.
+        on_iteration: takes the progress of a method that iterates.
+        on_message: takes a line about something that the user should know.
+    """
+
+    regions: Sequence[Tensor] | None = None
+    start: Tensor | None = None
+    continued: Tensor | None = None
+    on_iteration: Callable[[Iteration], None] = field(default=lambda iteration: None)
+    on_message: Callable[[str], None] = field(default=lambda message: None)
+
+
+class StyleTransfer(ABC, Generic[Content, Style, Code]):
+    """A way to give one image the style of others, in four steps that can be called alone.
+
+    Example:
+        >>> code = method.transfer(method.encode_content(image), method.encode_style([style]))
+        >>> stylised = method.decode(code)
+    """
+
+    @property
+    @abstractmethod
+    def minimum_size(self) -> int:
+        """Shortest side of an image that the method can see (pixels)."""
+
+    @abstractmethod
+    def encode_content(self, image: Tensor) -> Content:
+        """What is to be seen, from `(1, C, H, W)` in [-1, 1]."""
+
+    @abstractmethod
+    def encode_style(self, styles: Sequence[StyleReference]) -> Style:
+        """How it is to look; it can be used for any number of images."""
+
+    @abstractmethod
+    def transfer(self, content: Content, style: Style, guidance: Guidance | None = None) -> Code:
+        """Bring both together."""
+
+    @abstractmethod
+    def decode(self, code: Code) -> Tensor:
+        """The image, `(1, C', H, W)` in [-1, 1]."""
+
+    def __call__(
+        self, image: Tensor, styles: Sequence[StyleReference], guidance: Guidance | None = None
+    ) -> Tensor:
+        """All four steps."""
+        content, style = self.encode_content(image), self.encode_style(styles)
+        return self.decode(self.transfer(content, style, guidance))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medstyle_gan.methods.affine_structure import (
+    gradient_correlation,
+    guided_filter,
+    keep_structure,
+)
+
+
+def smooth(seed: int, channels: int = 1, cells: int = 8, size: int = 64) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, channels, cells, cells, generator=rng, dtype=torch.float64)
+    return F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1) * 2 - 1
+
+
+def by_regressions(guide: Tensor, image: Tensor, radius: int, epsilon: float) -> np.ndarray:
+    """Every window's ridge regression one by one, and then the mean of the maps."""
+    i, p = (np.moveaxis(x[0].numpy(), 0, -1) for x in (guide, image))
+    rows, columns, channels = i.shape
+    slopes = np.empty((rows, columns, channels, p.shape[-1]))
+    offsets = np.empty((rows, columns, p.shape[-1]))
+    for y in range(rows):
+        for x in range(columns):
+            window = np.s_[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+            a, b = i[window].reshape(-1, channels), p[window].reshape(-1, p.shape[-1])
+            centred = a - a.mean(0)
+            ridge = centred.T @ centred / len(a) + epsilon * np.eye(channels)
+            slopes[y, x] = np.linalg.solve(ridge, centred.T @ (b - b.mean(0)) / len(a))
+            offsets[y, x] = b.mean(0) - a.mean(0) @ slopes[y, x]
+    out = np.empty((rows, columns, p.shape[-1]))
+    for y in range(rows):
+        for x in range(columns):
+            window = np.s_[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+            out[y, x] = i[y, x] @ slopes[window].mean((0, 1)) + offsets[window].mean((0, 1))
+    return np.moveaxis(out, -1, 0)[None]
+
+
+@pytest.mark.parametrize(("guide", "image"), [(1, 1), (1, 3), (3, 3), (3, 1)])
+def test_the_filter_is_the_mean_of_every_windows_regression(guide: int, image: int) -> None:
+    one, other = smooth(0, guide, size=12), smooth(1, image, size=12)
+    expected = by_regressions(one, other, 2, 0.01)
+    np.testing.assert_allclose(guided_filter(one, other, 2, 0.01).numpy(), expected, atol=1e-10)
+
+
+def test_an_affine_map_of_the_content_is_left_as_it_is() -> None:
+    content = smooth(0)
+    image = 0.4 * content - 0.2
+    torch.testing.assert_close(guided_filter(content, image, 4, 1e-12), image, atol=1e-5, rtol=0)
+
+
+def test_where_the_content_is_flat_the_result_has_no_edge() -> None:
+    content = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
+    content[..., 32:] = 1
+    stripes = torch.ones(64, dtype=torch.float64)
+    stripes[::2] = -1
+    stylised = stripes.expand(1, 1, 64, 64) * 0.8
+    result = guided_filter(content, stylised, 4, 0.01)
+    flat = result[..., :20].diff(dim=3).abs().max()
+    assert flat < 0.1 * stylised.diff(dim=3).abs().max()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("likeness", [0.0, 0.5, -0.5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradients_correlate_as_wanted_at_the_defaults(
+    seed: int, likeness: float, channels: int
+) -> None:
+    content = smooth(seed, channels)
+    stylised = (likeness * content + 0.5 * smooth(10 + seed, 3, cells=24)).clamp(-1, 1)
+    assert gradient_correlation(content, stylised) < 0.9
+    result = keep_structure(content, stylised, None, 0.01, 0.95)
+    assert gradient_correlation(content, result) >= 0.95
+    assert result.std() > 0.3 * stylised.std()  # and it is no flat picture
+    torch.testing.assert_close(result.mean(), stylised.mean(), atol=0.1, rtol=0)
+
+
+def test_correlation_against_numpy_and_its_ends() -> None:
+    one, other = smooth(0), smooth(1)
+
+    def sizes(x: Tensor) -> np.ndarray:
+        values = x[0, 0].numpy()
+        down, right = np.diff(values, axis=0)[:, :-1], np.diff(values, axis=1)[:-1]
+        return np.hypot(down, right).ravel()
+
+    expected = np.corrcoef(sizes(one), sizes(other))[0, 1]
+    assert gradient_correlation(one, other) == pytest.approx(expected, abs=1e-6)
+    assert gradient_correlation(one, -0.3 * one + 0.1) == pytest.approx(1)
+    assert gradient_correlation(one, torch.zeros_like(one)) == 0
