@@ -61,10 +61,10 @@ class Setting:
     def translate(self, job: Job) -> Translation[Volume]:
         """The job's volume, translated within the bounds of memory."""
         if self.memory is None:
-            return self.translator.translate(job.volume(), self.direction, self.on_progress)
+            return self.translator.translate(job.image(), self.direction, self.on_progress)
         translator, workspace = self.memory.fitting(job)
-        volume = job.volume(workspace)
-        return translator.translate(volume, self.direction, self.on_progress, workspace)
+        image = job.image(workspace)
+        return translator.translate(image, self.direction, self.on_progress, workspace)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from medstyle_gan.volumes import (
     read_header,
     read_series,
     read_series_header,
-    read_volume,
 )
 
 JobKind = Literal["volume", "series", "picture_stack", "picture"]
@@ -69,15 +68,13 @@ class Job:
         """
         return read_series_header(self.series) if self.series else read_header(self.input)
 
-    def volume(self, workspace: Workspace | None = None) -> Volume:
-        """The input's volume.
+    def image(self, workspace: Workspace | None = None) -> Volume | Path:
+        """What a translator takes: a series' volume, else the file.
 
         Raises:
-            UserError: as `read_volume` and `read_series` do.
+            UserError: as `read_series` does.
         """
-        if self.series:
-            return read_series(self.series, workspace=workspace)
-        return read_volume(self.input, workspace=workspace)
+        return read_series(self.series, workspace=workspace) if self.series else self.input
 
 
 def plan_translation(

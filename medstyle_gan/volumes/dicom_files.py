@@ -15,7 +15,10 @@ from medstyle_gan.volumes.folders import walk_files
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # Files that archives have thousands of, and that need not be opened to see that they are others.
-_OTHERS = (".gz", ".nii", ".nrrd", ".mha", ".mhd", ".raw", ".png", ".jpg", ".json", ".csv", ".txt")
+_OTHERS = (
+    *(".gz", ".nii", ".nrrd", ".mha", ".mhd", ".raw", ".png", ".jpg", ".jpeg"),
+    *(".json", ".csv", ".tsv", ".txt", ".yaml"),
+)
 _PREAMBLE, _MARK = 128, b"DICM"
 # Objects beside a scan that are none: segmentations, doses, plans, reports, presentations.
 _NO_SCANS = frozenset(

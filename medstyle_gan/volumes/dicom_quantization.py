@@ -32,18 +32,19 @@ class StoredPixels:
     window: tuple[Any, Any]
 
 
-def store_pixels(array: np.ndarray) -> StoredPixels:
+def store_pixels(array: np.ndarray, integer: bool) -> StoredPixels:
     """Quantises a volume over its own range.
 
     Args:
         array: (columns, rows, slices) in native units.
+        integer: Whether its values are whole numbers, whatever its type.
 
     Returns:
         Whole numbers exactly where they span less than 65,536; else within half a step of a
         65,534th of the range.
     """
     low, high = float(array.min()), float(array.max())
-    whole = array.dtype.kind in "iub" and high - low <= _HIGH - _LOW
+    whole = integer and high - low <= _HIGH - _LOW
     if whole:
         slope, intercept = 1.0, 0.0 if low >= _LOW and high <= _HIGH else low - _LOW
     else:

@@ -93,7 +93,7 @@ def write_derived_series(
         raise ValueError(f"the volume is not on the grid of {like.folder}")
     if uids is None:
         uids = UidMap(None if profile == "basic" else b"medstyle_gan")
-    pixels = store_pixels(volume.array)
+    pixels = store_pixels(volume.array, volume.integer)
     names = []
     with atomic_folder(folder) as temporary:
         purpose = hashlib.sha256(f"{identity}\0{description}".encode()).hexdigest()
@@ -229,5 +229,9 @@ def _save(dataset: Any, path: Path) -> None:
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     dataset.file_meta, dataset.preamble = meta, bytes(128)
+    for _ in dataset.iterall():  # decodes all values, so that they can change their byte order
+        pass
     with path.open("xb") as file:
-        dataset.save_as(file, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        pydicom.dcmwrite(
+            file, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True
+        )

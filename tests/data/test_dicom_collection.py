@@ -24,7 +24,8 @@ def archive(tmp_path: Path, head: Callable[..., np.ndarray]) -> Path:
     """Two DICOM subjects, one of MetaImage, one of NRRD."""
     geometry = Geometry.from_affine((12, 10, 4), np.eye(4))
     for number in (1, 2):
-        write_series(tmp_path / f"scans/sub-0{number}/T1", head(number, (12, 10, 4)))
+        array = head(number, (12, 10, 4))
+        write_series(tmp_path / f"scans/sub-0{number}/T1", array, series=f"1.2.{number}")
     for number, ending in ((3, "mha"), (4, "nrrd")):
         write_volume(
             tmp_path / f"scans/sub-0{number}.{ending}", head(number, (12, 10, 4)), geometry
@@ -44,7 +45,7 @@ def test_a_series_is_one_volume_of_the_subject_that_its_folders_name(archive: Pa
 
 
 def test_two_series_in_a_folder_are_refused(archive: Path, head: Callable[..., np.ndarray]) -> None:
-    write_series(archive / "sub-01", head(9, (12, 10, 4)), series="1.2.3")
+    write_series(archive / "sub-01", head(9, (12, 10, 4)), series="1.2.9")
     with pytest.raises(UserError, match="a folder of its own"):
         find_collection(str(archive), PATTERN)
 
@@ -52,7 +53,8 @@ def test_two_series_in_a_folder_are_refused(archive: Path, head: Callable[..., n
 def test_the_same_series_in_both_collections_is_found(
     archive: Path, tmp_path: Path, head: Callable[..., np.ndarray]
 ) -> None:
-    write_series(tmp_path / "style/x", head(2, (12, 10, 4)), name="other{}")
+    array = head(2, (12, 10, 4))
+    write_series(tmp_path / "style/x", array, series="1.2.2", name="other{}")
     scans = find_collection(str(archive), PATTERN)
     style = find_collection(str(tmp_path / "style"), PATTERN)
     with pytest.raises(UserError, match="are also scans"):

@@ -14,13 +14,19 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from medstyle_gan.cli import main
-from medstyle_gan.inference import Translator, save_bundle
-from medstyle_gan.volumes import find_series, read_series, read_volume
+from medstyle_gan.inference import Translator, save_bundle, translate_files
+from medstyle_gan.volumes import (
+    find_series,
+    read_picture,
+    read_series,
+    read_volume,
+    write_picture,
+)
 from tests.volumes.dicom_objects import CANARY, FRAME, STUDY, write_enhanced, write_series
 from tests.volumes.dicom_objects import SERIES as SERIES_UID
 from tests.volumes.test_dicom_reading import assert_same_volume, by_itk
 
-from .conftest import make_bundle, textured_body
+from .conftest import identity_translator, make_bundle, make_config, textured_body
 
 ARRAY = textured_body((20, 18, 6)).astype(np.int16)
 OTHER = generate_uid(entropy_srcs=["other"])
@@ -183,3 +189,16 @@ def test_a_colour_style_makes_no_series(
     assert "picture_output=png" in capsys.readouterr().err
     assert main([*command, "inference.picture_output=png"]) == 0
     assert len(list((tmp_path / "out/series-0003").glob("*.png"))) == 6
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+def test_a_picture_is_written_as_it_is_named(tmp_path: Path, name: str) -> None:
+    smooth = np.broadcast_to(np.linspace(40, 200, 16)[:, None], (16, 16)).astype(np.uint8)
+    write_picture(tmp_path / "in.jpg", smooth)
+    config = make_config(data={"sample_size": (16, 16)})
+    translator = identity_translator(config, pictures={"style": True})
+    outcomes = translate_files(translator, [tmp_path / "in.jpg"], tmp_path / name, "style_to_scan")
+    assert [outcome.output for outcome in outcomes] == [tmp_path / name]
+    written = read_picture(tmp_path / name)
+    np.testing.assert_allclose(written.array[..., 0].astype(int), smooth, atol=6)
+    assert (tmp_path / "x.json").exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import (
@@ -19,7 +19,7 @@ from medstyle_gan.volumes import (
     write_derived_series,
 )
 from tests.volumes.dicom_objects import CANARY, FRAME, SERIES, STUDY, write_enhanced, write_series
-from tests.volumes.test_dicom_reading import assert_same_volume, by_itk
+from tests.volumes.test_dicom_reading import REAL, assert_same_volume, by_itk
 
 
 def translated(volume, dtype, seed: int = 0):
@@ -267,9 +267,34 @@ def test_any_range_survives_within_half_a_step(tmp_path, values, extremes):
     write_series(tmp_path / "in", values.astype(np.int16))
     (source,) = find_series(tmp_path / "in")
     array = np.interp(values, [0, 100], extremes)
-    volume = replace(read_series(source), array=array, dtype=array.dtype)
+    volume = replace(read_series(source), array=array, dtype=array.dtype, integer=False)
     write_derived_series(tmp_path / "out", volume, source)
     (series,) = find_series(tmp_path / "out")
     again = read_series(series, allow_constant=True)
     step = (extremes[1] - extremes[0]) / 65534
     np.testing.assert_allclose(again.array, array, rtol=1e-6, atol=step * 0.51)
+
+
+@pytest.mark.parametrize("profile", ["basic", "keep-patient"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("CT_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm"),
+        *("MR_small_jpeg_ls_lossless.dcm", "693_J2KI.dcm"),
+    ],
+)
+def test_slices_of_real_scanners_are_derived_from(tmp_path, name, profile):
+    (source,) = find_series(REAL / name)
+    before = read_series(source)
+    (file,) = write_derived_series(tmp_path / "out", before, source, profile)
+    (series,) = find_series(tmp_path / "out")
+    again = read_series(series)
+    np.testing.assert_array_equal(again.array, before.array)
+    np.testing.assert_array_equal(again.geometry.affine, before.geometry.affine)
+    image = sitk.ReadImage(file)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, before.array)
+    original, dataset = pydicom.dcmread(REAL / name), pydicom.dcmread(file)
+    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert dataset.Rows == original.Rows
+    kept = dataset.PatientName == original.PatientName
+    assert kept == (profile == "keep-patient")
