@@ -331,7 +331,7 @@ class Translator:
         background, scale = np.float32(self.background[target]), self._native_scale(target)
         shape = (self.channels[target], *prepared.array.shape[1:])
         slowest = 1 + stacked_axis(plane)  # the slices in one piece each
-        working = prepared.workspace.full(shape, np.float32, background, slowest)
+        working = prepared.workspace.full(shape, np.float32, float(background), slowest)
         if self.config.data.dims == 3:
             body, place = self._translate_body(prepared, direction, on_progress)
             native = scale.from_unit(body)
