@@ -11,6 +11,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+if (scripts := str(Path(__file__).resolve().parents[1])) not in sys.path:
+    sys.path.insert(0, scripts)
+
 from bench.translation_speed import make_translator
 from medstyle_gan.config import load_config
 from medstyle_gan.inference import plan_translation, run_translation

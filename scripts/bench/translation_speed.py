@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.machine import synchronize
 from bench.settings import bench_device
 from medstyle_gan.config import Config
+from medstyle_gan.config.schema import FixedScale, IntensityConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.inference import Translator
 from medstyle_gan.networks import build_generator
@@ -96,8 +97,14 @@ def measure_speed(
 
 def make_translator(config: Config, size: Sequence[int]) -> Translator:
     """A translator of random weights whose samples are slices of that size."""
+    low, high = (_SCALE.center + side * _SCALE.half_range for side in (-1, 1))
+    scale = FixedScale(lower=low, upper=high, clip=_SCALE.clip)
     data = config.data.model_copy(
-        update={"spacing": (None, None, None), "sample_size": tuple(size[:2])}
+        update={
+            "spacing": (None, None, None),
+            "sample_size": tuple(size[:2]),
+            "intensity": IntensityConfig(scan=scale, style=scale),
+        }
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -19,10 +19,8 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("size", [200, 100_000])
 def test_percentiles_are_numpys_of_the_same_values_in_float64(name: str, size: int) -> None:
-    if size == 1 and len(ARRAYS[name]) > 1000:
-        pytest.skip("a slab a value takes minutes for thousands")
     array = ARRAYS[name]
     parts = np.array_split(array, max(1, len(array) // size))
     expected = np.percentile(array.astype(np.float64), WANTED)
