@@ -51,6 +51,7 @@ class WinogradConv(nn.Module):
     """
 
     kernels: Tensor
+    bias: Tensor
     to_tiles: Tensor
     from_tiles: Tensor
 
@@ -105,5 +106,5 @@ def with_fewer_multiplications(
         if isinstance(block, ResidualBlock):
             for index, layer in enumerate(block.body):
                 if isinstance(layer, nn.Conv2d) and layer.in_channels >= _LEAST_CHANNELS:
-                    block.body[index] = WinogradConv(layer)
+                    block.body[index] = WinogradConv(layer).eval()
     return generator
