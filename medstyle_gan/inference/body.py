@@ -81,6 +81,13 @@ def translate_whole(
     return translated
 
 
+def is_streamed(network: Network) -> bool:
+    """Whether a volume goes through the network as a whole, a few rows at a time."""
+    if network.data.dims != 3:
+        return network.inference.slice_statistics > 0
+    return not _windowed(network)
+
+
 def _windowed(network: Network) -> bool:
     wanted, known = network.inference.statistics, can_stream(network.generator)
     if wanted == "volume" and not known:

@@ -24,7 +24,7 @@ from medstyle_gan.errors import UserError
 
 Edge = Literal["reflect", "replicate", "zeros"]
 # Of the rows that are computed at once, in the widest maps of a step.
-_AT_ONCE = 64 * 2**20
+ROWS_BYTES = 64 * 2**20
 
 
 class FeatureMaps(ABC):
@@ -50,7 +50,7 @@ class FeatureMaps(ABC):
             piece = self.read(begin, end)
             yield begin, end, piece
             # Four bytes a number, whatever the type: the layers in between may have more.
-            count = max(1, _AT_ONCE * (end - begin) // (4 * piece.numel()))
+            count = max(1, ROWS_BYTES * (end - begin) // (4 * piece.numel()))
             begin = end
 
 

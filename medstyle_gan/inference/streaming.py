@@ -28,7 +28,14 @@ from monai.networks.layers.simplelayers import SkipConnection
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
-from medstyle_gan.inference.feature_maps import Computed, FeatureMaps, FeatureMemory, Given, Padded
+from medstyle_gan.inference.feature_maps import (
+    ROWS_BYTES,
+    Computed,
+    FeatureMaps,
+    FeatureMemory,
+    Given,
+    Padded,
+)
 from medstyle_gan.inference.generators import arithmetic, refuse_diverged
 from medstyle_gan.inference.network import Network, OnProgress
 from medstyle_gan.inference.statistics import SliceMoments, WholeMoments
@@ -40,6 +47,8 @@ from medstyle_gan.networks.precision import at_least_fp32
 from medstyle_gan.networks.resnet import ResidualBlock
 
 _GIBIBYTE = 2**30
+# Between two norms: maps before and after each layer, and a convolution's own copies of them.
+_LAYERS_AT_ONCE = 12
 _NORMS = (nn.InstanceNorm2d, nn.InstanceNorm3d)
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -95,6 +104,11 @@ def stream(
             walk.report(end / maps.rows)
     refuse_diverged(translated)
     return translated
+
+
+def streamed_bytes(network: Network) -> int:
+    """What `stream` has in memory at most, as long as single rows are small."""
+    return int(network.inference.feature_memory * _GIBIBYTE) + _LAYERS_AT_ONCE * ROWS_BYTES
 
 
 class _Walk:

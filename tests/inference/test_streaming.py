@@ -63,7 +63,7 @@ def test_few_rows_at_a_time_give_what_all_at_once_give(
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feature_maps, "_AT_ONCE", at_once)
+    monkeypatch.setattr(feature_maps, "ROWS_BYTES", at_once)
     dims = len(shape) - 2
     generator = generator_of(GENERATORS[name], dims)
     network = network_of(generator, dims, feature_memory=1.0 if in_memory else 1e-9)
