@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -22,6 +23,16 @@ from medstyle_gan.config.durations import seconds_in
 Weight = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _known_dims(dims: object) -> object:
+    if isinstance(dims, bool) or dims not in (2, 2.5, 3):
+        shown = f"{dims:g}" if isinstance(dims, float) else dims
+        raise ValueError(f"must be one of 2, 2.5, 3, not {shown}")
+    return 2.5 if dims == 2.5 else int(dims)
+
+
+Dims = Annotated[int | float, BeforeValidator(_known_dims)]
 
 
 def _listed(values: tuple[float | None, ...]) -> str:
@@ -172,6 +183,9 @@ class CacheConfig(Section):
     )
 
 
+Plane = Literal["axial", "coronal", "sagittal"]
+
+
 class DataConfig(Section):
     """The two collections and the way from files to samples."""
 
@@ -193,12 +207,15 @@ class DataConfig(Section):
         description="share of each collection's subjects held out for validation "
         "(null: 0.2, or 0 where pairs are given, which validate better)",
     )
-    dims: Literal[2, 3] = Field(
-        2, description="dimensions of a sample: 2 = slices, 3 = patches of volumes"
+    dims: Dims = Field(
+        2,
+        description="dimensions of a sample: 2 = slices, 2.5 = slices with their neighbours as "
+        "channels, 3 = patches of volumes",
     )
-    plane: Literal["axial", "coronal", "sagittal"] = Field(
-        "axial", description="plane that slices are taken in (dims 2)"
+    neighbours: PositiveInt = Field(
+        1, description="neighbouring slices on each side of a sample's own (dims 2.5)"
     )
+    plane: Plane = Field("axial", description="plane that slices are taken in (dims 2 and 2.5)")
     spacing: tuple[float | None, float | None, float | None] = Field(
         (1.0, 1.0, None),
         description="voxel size along R, A, S (mm); null keeps each volume's own (dims 3: three "
@@ -218,6 +235,16 @@ class DataConfig(Section):
     sampler: SamplerConfig = Field(default_factory=SamplerConfig, description="drawing samples")
     cache: CacheConfig = Field(default_factory=CacheConfig, description="preprocessed volumes")
     workers: int = Field(0, ge=0, description="loader processes (0: in the training process)")
+
+    @property
+    def spatial_dims(self) -> int:
+        """Spatial dimensions of a sample: 2, or 3 for patches."""
+        return int(self.dims)
+
+    @property
+    def sample_slices(self) -> int:
+        """Slices that a sample has as channels, its own in the middle; 1 but for dims 2.5."""
+        return 2 * self.neighbours + 1 if self.dims == 2.5 else 1
 
     @model_validator(mode="after")
     def _pattern_with_a_group(self) -> DataConfig:
@@ -255,11 +282,11 @@ class DataConfig(Section):
     @classmethod
     def _size_of_samples(cls, size: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         dims = info.data.get("dims")
-        if dims is not None and len(size) != dims:
-            wanted = "two numbers" if dims == 2 else "three numbers (along R, A, S)"
+        if dims is not None and len(size) != int(dims):
+            wanted = "two numbers" if dims != 3 else "three numbers (along R, A, S)"
             raise ValueError(
                 f"must be {wanted} where data.dims is {dims}, such as "
-                f"{_listed((256, 256) if dims == 2 else (64, 64, 64))}, not {_listed(size)}"
+                f"{_listed((256, 256) if dims != 3 else (64, 64, 64))}, not {_listed(size)}"
             )
         return size
 
@@ -631,11 +658,42 @@ class LoggingConfig(Section):
     panel_samples: PositiveInt = Field(4, description="rows of a panel, fixed for the run")
 
 
+Flip = Literal["left_right", "anterior_posterior", "superior_inferior"]
+
+
 class InferenceConfig(Section):
     """How whole volumes are translated."""
 
     batch_size: PositiveInt = Field(
         8, description="slices at once (windows of a 3-D model go one by one)"
+    )
+    statistics: Literal["auto", "volume", "window"] = Field(
+        "auto",
+        description="what a 3-D model's instance norms see: the whole body, without seams, or each "
+        "window; auto is volume where all layers of the network are known (ours are)",
+    )
+    feature_memory: float = Field(
+        2.0,
+        gt=0,
+        description="feature maps kept in memory where a volume goes through a network as a whole "
+        "(GiB); more of them go to temporary files (TMPDIR)",
+    )
+    planes: Literal[1, 3] = Field(
+        1,
+        description="planes that a 2-D network goes through a volume in: the one of its training, "
+        "or axial, coronal and sagittal ones, fused",
+    )
+    fusion: Literal["mean", "median"] = Field(
+        "mean", description="what is taken of the translations along three planes (planes 3)"
+    )
+    slice_statistics: int = Field(
+        0,
+        ge=0,
+        description="slices on each side that a slice shares the statistics of its instance norms "
+        "with, against flicker from slice to slice (dims 2 and 2.5; 0: none)",
+    )
+    flips: tuple[Flip, ...] = Field(
+        (), description="axes that the volume is also mirrored along; the mean is taken"
     )
     ema: bool = Field(True, description="use the generators' moving average")
     dtype: Literal["auto", "float32", "int16", "uint8"] = Field(
@@ -702,6 +760,17 @@ class StylizeConfig(Section):
     )
 
 
+def path_fault(inference: InferenceConfig, data: DataConfig) -> str | None:
+    """What of `inference` a network of `data.dims` cannot do, or None."""
+    for name, neutral in (("planes", 1), ("slice_statistics", 0)):
+        if data.dims == 3 and getattr(inference, name) != neutral:
+            return (
+                f"inference.{name} is for networks of slices, and data.dims is 3; leave it at "
+                f"{neutral}"
+            )
+    return None
+
+
 class Config(Section):
     """All settings of one run."""
 
@@ -725,6 +794,15 @@ class Config(Section):
     stylize: StylizeConfig = Field(
         default_factory=StylizeConfig, description="around a style transfer"
     )
+
+    @field_validator("inference")
+    @classmethod
+    def _paths_of_slices(cls, inference: InferenceConfig, info: ValidationInfo) -> InferenceConfig:
+        data = info.data.get("data")  # absent where it has mistakes of its own
+        fault = None if data is None else path_fault(inference, data)
+        if fault:
+            raise ValueError(fault)
+        return inference
 
     @field_validator("vgg")
     @classmethod

@@ -26,7 +26,8 @@ from medstyle_gan.volumes import is_picture, read_picture, read_volume
 FORMAT_VERSION = 3
 QUANTILES = (0.0, 1.0, 25.0, 50.0, 75.0, 99.0, 100.0)
 NO_PATCHES = (
-    "a picture has no third axis for 3-D patches; set data.dims=2, or give a collection of volumes"
+    "a picture has no third axis for 3-D patches or neighbouring slices; set data.dims=2, or give "
+    "a collection of volumes"
 )
 # A slice belongs to the body when it has this share of the fullest slice's foreground.
 _BODY_SHARE = 0.05
@@ -168,9 +169,9 @@ def prepare_picture_file(path: Path, config: DataConfig) -> tuple[Prepared, Volu
     """Read and prepare a picture, and say what its file is like.
 
     Raises:
-        UserError: it is unusable, or samples are 3-D.
+        UserError: it is unusable, or samples are 2.5-D or 3-D.
     """
-    if config.dims == 3:
+    if config.dims != 2:
         raise UserError(f"{path}: {NO_PATCHES}")
     picture = read_picture(path)
     facts = VolumeFacts(

@@ -84,10 +84,10 @@ class UnpairedDataModule(lightning.LightningDataModule):
             )
         collection = without_pairs(find_collection(spec, data.subject_pattern), data)
         pictures = [item.path.name for item in collection if is_picture(item.path)]
-        if data.dims == 3 and pictures:  # before volumes are prepared for nothing
+        if data.dims != 2 and pictures:  # before volumes are prepared for nothing
             raise UserError(
-                f"the {domain} collection has pictures ({pictures[0]}), and data.dims is 3: "
-                f"{NO_PATCHES}"
+                f"the {domain} collection has pictures ({pictures[0]}), and data.dims is "
+                f"{data.dims}: {NO_PATCHES}"
             )
         return collection
 
@@ -110,6 +110,11 @@ class UnpairedDataModule(lightning.LightningDataModule):
         scan, style = self._prepare()
         for collection in (scan, style):
             in_3d = self._config.data.dims == 3
+            if self._config.data.dims == 2.5 and collection.channels != 1:
+                raise UserError(
+                    f"the {collection.domain} collection is in colour, and data.dims is 2.5, where "
+                    "the channels of a sample are neighbouring slices; set data.dims=2"
+                )
             sizes = [volume.grid if in_3d else volume.shape[2:] for volume in collection]
             fault = sample_size_fault(sizes, self._config.data.sample_size, collection.domain)
             if fault:

@@ -78,6 +78,17 @@ class Prepared:
         x, y, z = (float(s) for s in voxel_sizes(self.affine))
         return x, y, z
 
+    def zeros(self, channels: int) -> np.ndarray:
+        """`(channels, X, Y, Z)` float32 zeros in the workspace, laid out as `array` is."""
+        shape = (channels, *self.array.shape[1:])
+        slowest = 1 + slow_axis(self.array[0])
+        return self.workspace.full(shape, np.float32, 0.0, slowest)
+
+    @property
+    def unit_background(self) -> float:
+        """The background in [-1, 1]."""
+        return float(self.scale.to_unit(np.array([self.background], dtype=np.float32))[0])
+
     @property
     def grid(self) -> Grid:
         """The array's voxels in space."""

@@ -1,4 +1,4 @@
-"""2-D samples: slices read from the cache, cropped, flipped and deformed."""
+"""2-D and 2.5-D samples: slices read from the cache, cropped, flipped and deformed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from medstyle_gan.data.drawing import draw_pair
 
 
 class SliceSamples:
-    """Makes 2-D samples `(C, *sample_size)`, see `SampleTransform`.
+    """Makes samples `(C, *sample_size)` of slices, see `SampleTransform`.
+
+    A 2.5-D sample has a slice and its neighbours on both sides as channels, in their order, all
+    changed alike. At the ends of a volume the last slice stands for those beyond it.
 
     Args:
-        config: its `sample_size`, `plane`, `sampler` and `augmentation` are used.
+        config: its `sample_size`, `plane`, `neighbours`, `sampler` and `augmentation` are used.
     """
 
     def __init__(self, config: DataConfig) -> None:
         self._sampler = config.sampler
         self._transform = SampleTransform(config)
+        self._reach = config.sample_slices // 2
 
     def draw(
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
@@ -32,13 +36,29 @@ class SliceSamples:
         self, volume: CachedVolume, place: int, state: np.random.RandomState
     ) -> torch.Tensor:
         """The slice at a place, randomly changed: (C, *sample_size) float32."""
-        image = volume.read(place)
+        image = self._read(volume, place)
         return self._transform.augmented(image, volume.center, _fill(volume), state)
 
     def fixed(self, volume: CachedVolume, height: float) -> torch.Tensor:
         """The slice at a relative height of the body, unchanged."""
         index = min(max(round(volume.position_of(height)), 0), len(volume) - 1)
-        return self._transform.plain(volume.read(index), volume.center, _fill(volume))
+        return self._transform.plain(self._read(volume, index), volume.center, _fill(volume))
+
+    def _read(self, volume: CachedVolume, place: int) -> np.ndarray:
+        """(C, H, W): the slice, or all of the stack around it."""
+        indices = neighbouring(place, self._reach, len(volume))
+        return np.concatenate([volume.read(index) for index in indices])
+
+
+def neighbouring(place: int, reach: int, slices: int) -> list[int]:
+    """A slice's neighbours on both sides with itself between them; see `SliceSamples`.
+
+    Args:
+        place: of the slice.
+        reach: neighbours on each side.
+        slices: how many there are in the volume.
+    """
+    return [min(max(p, 0), slices - 1) for p in range(place - reach, place + reach + 1)]
 
 
 def _fill(volume: CachedVolume) -> float | None:

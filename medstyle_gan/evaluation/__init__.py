@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medstyle_gan.evaluation.comparison import GRIDS, Comparison, GridName, compare_pairs
+from medstyle_gan.evaluation.consistency import adjacent_slice_difference, slice_consistency
 from medstyle_gan.evaluation.distribution import sliced_wasserstein_distance, smallest_side
 from medstyle_gan.evaluation.fidelity import fidelity, rank_correlation, ssim_map
 from medstyle_gan.evaluation.montage import write_montage
@@ -28,6 +29,7 @@ __all__ = [
     "Pair",
     "Reference",
     "ScoreRow",
+    "adjacent_slice_difference",
     "beats_all",
     "compare_pairs",
     "fidelity",
@@ -40,6 +42,7 @@ __all__ = [
     "rows_as_json",
     "score_comparison",
     "score_rows",
+    "slice_consistency",
     "sliced_wasserstein_distance",
     "smallest_side",
     "ssim_map",

@@ -63,6 +63,7 @@ class Bundle:
         pictures: domain → whether the collection is pictures instead of volumes.
         fingerprint: what the training data looked like (no paths, no names).
         versions: package → version at training.
+        folder: where it was read from; None where it was made in memory. Never written.
     """
 
     config: Config
@@ -75,6 +76,7 @@ class Bundle:
     pictures: dict[str, bool] = field(default_factory=lambda: {"scan": False, "style": False})
     fingerprint: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    folder: Path | None = field(default=None, compare=False)
 
     def generator_state(self, direction: str) -> dict[str, Tensor]:
         """Weights of one direction's generator, named as its own `state_dict` names them."""
@@ -245,6 +247,7 @@ def load_bundle(model: str | Path) -> Bundle:
             pictures={name: bool(p) for name, p in facts["pictures"].items()},
             fingerprint=dict(facts["fingerprint"]),
             versions=dict(facts["versions"]),
+            folder=folder,
         )
         expected = facts["hash"]
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:

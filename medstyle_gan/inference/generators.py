@@ -1,27 +1,33 @@
-"""Generators out of a bundle, and batches of slices through them."""
+"""Generators out of a bundle, and the arithmetic that they translate in."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.padding import pad_slices
-from medstyle_gan.networks import adapt_channels, build_generator
+from medstyle_gan.networks import build_generator
 from medstyle_gan.networks.precision import Precision
 
 _ONE_AT_A_TIME = threading.RLock()
 
 
-def restore_generator(bundle: Bundle, direction: Direction) -> nn.Module:
+def restore_generator(
+    bundle: Bundle, direction: Direction, weights: Mapping[str, Tensor] | None = None
+) -> nn.Module:
     """Build one direction's generator with its trained weights, in evaluation mode.
+
+    Args:
+        bundle: the model.
+        direction: which generator.
+        weights: others to take instead, such as those of an earlier checkpoint.
 
     Raises:
         UserError: where the weights do not fit the bundle's config.
@@ -30,11 +36,15 @@ def restore_generator(bundle: Bundle, direction: Direction) -> nn.Module:
     config = bundle.config
     # Building draws initial weights, which must not move the caller's random stream.
     with torch.random.fork_rng(devices=[]):
+        slices = config.data.sample_slices
         generator = build_generator(
-            config.generator, bundle.channels[source], bundle.channels[target], config.data.dims
+            config.generator,
+            bundle.channels[source] * slices,
+            bundle.channels[target] * slices,
+            config.data.spatial_dims,
         )
     try:
-        generator.load_state_dict(bundle.generator_state(direction))
+        generator.load_state_dict(weights or bundle.generator_state(direction))
     except RuntimeError as error:
         raise UserError(
             f"the model's {direction} weights do not fit its own config ({error}); "
@@ -60,43 +70,6 @@ def resolve_device(name: str) -> torch.device:
             "choose auto, cpu or cuda"
         ) from error
     return device
-
-
-def generate(
-    generator: nn.Module,
-    slices: np.ndarray,
-    *,
-    in_channels: int,
-    sample_size: Sequence[int],
-    fill: float,
-    device: torch.device,
-    precision: Precision,
-) -> np.ndarray:
-    """Send one batch of whole slices through a generator.
-
-    Args:
-        generator: in evaluation mode, with its `divisor`.
-        slices: `(B, C, H, W)` in [-1, 1].
-        in_channels: what C is adapted to.
-        sample_size: of the training; smaller slices are padded to it, see `pad_slices`.
-        fill: background in [-1, 1].
-        device: where the generator is.
-        precision: its arithmetic.
-
-    Returns:
-        `(B, C', H, W)` float32.
-
-    Raises:
-        UserError: where the generator gives NaN or infinity.
-    """
-    divisor = int(generator.divisor)  # type: ignore[arg-type]  # typed as any submodule
-    padded, (rows, columns) = pad_slices(slices, sample_size, divisor, fill)
-    with arithmetic(device, precision):
-        batch = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
-        output = generator(adapt_channels(batch, in_channels))
-        translated: np.ndarray = output[..., rows, columns].float().cpu().numpy()
-    refuse_diverged(translated)
-    return translated
 
 
 @contextmanager

@@ -21,7 +21,9 @@ from medstyle_gan.data.resampling import ras_grid, working_grid
 from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.body import is_streamed
 from medstyle_gan.inference.planning import Job
+from medstyle_gan.inference.streaming import streamed_bytes
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.networks.precision import Precision
 from medstyle_gan.volumes import Volume, VolumeHeader, Workspace
@@ -141,7 +143,7 @@ class MemoryPlan:
             slice_shape = tuple(n for axis, n in enumerate(working.shape) if axis != stacked)
             batches = _batches(self.translator.config.inference.batch_size)
         for batch in batches:
-            network = 0 if self._on_gpu() else self.network_bytes(batch, slice_shape)
+            network = 0 if self._on_gpu() else self._network_bytes(batch, slice_shape)
             left = self.limit - fixed - network
             if left >= 0:
                 kept = min(arrays, int(left / self.workers))
@@ -178,25 +180,31 @@ class MemoryPlan:
         changed.config = changed.config.model_copy(update={"inference": smaller})
         return changed, workspace
 
+    def _network_bytes(self, batch: int, size: Sequence[int]) -> int:
+        network = self.translator.network(self.direction)
+        return streamed_bytes(network) if is_streamed(network) else self.network_bytes(batch, size)
+
     def network_bytes(self, batch: int, size: Sequence[int]) -> int:
         """What a batch takes in the generator."""
         divisor = int(self.translator.generators[self.direction].divisor)  # type: ignore[arg-type]
-        sample = self.translator.config.data.sample_size
+        data = self.translator.config.data
         padded = tuple(
-            max(ceil(max(n, s) / divisor), 2) * divisor for n, s in zip(size, sample, strict=True)
+            max(ceil(max(n, s) / divisor), 2) * divisor
+            for n, s in zip(size, data.sample_size, strict=True)
         )
         key = (batch, padded)
         if key not in self._known:
             source = DOMAINS[self.direction][0]
             self._known[key] = forward_bytes(
                 self.translator.generators[self.direction],
-                (batch, self.translator.channels[source], *padded),
+                (batch, self.translator.channels[source] * data.sample_slices, *padded),
                 self.translator.precision,
             )
         return self._known[key]
 
     def _weights(self) -> int:
-        return sum(p.nbytes for g in self.translator.generators.values() for p in g.parameters())
+        generators = self.translator.generators.values()
+        return sum(t.nbytes for g in generators for t in (*g.parameters(), *g.buffers()))
 
     def _on_gpu(self) -> bool:
         return self.translator.device.type != "cpu"

@@ -43,6 +43,9 @@ class Translation(Generic[Image]):
         background: native value that the translation has outside the body; None for pictures.
         clipped: counts of clipped voxels.
         warnings: what is noteworthy, without names or paths.
+        uncertainty: where it was asked for, how far several translations of the image differ:
+            their standard deviation, as float32 in the translation's units and on its grid,
+            0 outside the body.
     """
 
     image: Image
@@ -52,6 +55,7 @@ class Translation(Generic[Image]):
     background: float | None
     clipped: ClippedVoxels
     warnings: tuple[str, ...] = ()
+    uncertainty: Image | None = None
 
 
 def count_clipped(array: np.ndarray, scale: FittedScale, output: int) -> ClippedVoxels:
@@ -69,3 +73,25 @@ def count_clipped(array: np.ndarray, scale: FittedScale, output: int) -> Clipped
             above += int(np.count_nonzero(array[slab] > scale.center + scale.half_range))
             release(array)
     return ClippedVoxels(below, above, output, int(array.size))
+
+
+def native_body(
+    unit: np.ndarray, foreground: np.ndarray, scale: FittedScale, background: float
+) -> np.ndarray:
+    """Turn a translation in [-1, 1] into native units, slab by slab, in its own memory.
+
+    Args:
+        unit: `(C, X, Y, Z)` float32; it is changed.
+        foreground: bool `(X, Y, Z)`, the body.
+        scale: intensity scale of the translation.
+        background: native value outside the body.
+
+    Returns:
+        `unit`, in native units.
+    """
+    for slab in slabs(unit.shape, slow_axis(unit)):
+        unit[slab] = np.where(
+            foreground[slab[1:]], scale.from_unit(unit[slab]), np.float32(background)
+        )
+        release(unit, foreground)
+    return unit

@@ -8,45 +8,40 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import nibabel as nib
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import InferenceConfig
+from medstyle_gan.config.schema import InferenceConfig, path_fault
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.data.preprocessing import (
-    Prepared,
-    display_image,
-    from_slices,
-    prepare_picture,
-    prepare_volume,
-    restore_array,
-    to_slices,
-)
-from medstyle_gan.data.slices import stacked_axis
+from medstyle_gan.data.preprocessing import Prepared, prepare_volume, restore_array
 from medstyle_gan.data.words import DIRECTIONS, DOMAINS, Direction, Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle, load_bundle, model_hash
-from medstyle_gan.inference.generators import generate, resolve_device, restore_generator
+from medstyle_gan.inference.generators import resolve_device, restore_generator
 from medstyle_gan.inference.images import as_volume
+from medstyle_gan.inference.network import Network, OnProgress
+from medstyle_gan.inference.paths import translate_mirrored
+from medstyle_gan.inference.pictures import COLOUR_SCALE, translate_picture
 from medstyle_gan.inference.quantization import output_dtype, quantize
-from medstyle_gan.inference.translation import Translation, count_clipped
-from medstyle_gan.inference.windows import translate_body
+from medstyle_gan.inference.stacks import translate_stack
+from medstyle_gan.inference.translation import Translation, count_clipped, native_body
+from medstyle_gan.inference.uncertainty import (
+    native_spread,
+    restore_earlier,
+    translate_with_spread,
+)
+from medstyle_gan.inference.winograd import with_fewer_multiplications
 from medstyle_gan.networks.precision import Precision, resolve_precision
-from medstyle_gan.volumes import Picture, Volume, read_picture
-from medstyle_gan.volumes.workspace import Workspace, release
-
-# A colour style is made of 8-bit RGB pictures, and NIfTI's RGB is 8-bit too.
-COLOUR_SCALE = FittedScale(center=127.5, half_range=127.5, clip=True)
-
-OnProgress = Callable[[float], None]
+from medstyle_gan.volumes import Picture, Volume
+from medstyle_gan.volumes.workspace import Workspace
 
 
 class Translator:
@@ -70,6 +65,8 @@ class Translator:
         precision: arithmetic of the generators.
         model_hash: the weights' sha256, for sidecars.
         steps: steps of training, for sidecars.
+        bundle: what the model was loaded from, whose run may have earlier checkpoints for the
+            uncertainty.
     """
 
     def __init__(
@@ -86,6 +83,7 @@ class Translator:
         precision: Precision,
         model_hash: str | None = None,
         steps: int | None = None,
+        bundle: Bundle | None = None,
     ) -> None:
         self.config = config
         self.generators = dict(generators)
@@ -98,6 +96,8 @@ class Translator:
         self.precision = precision
         self.model_hash = model_hash
         self.steps = steps
+        self._bundle = bundle
+        self._earlier: dict[Direction, list[Network]] = {}
 
     @classmethod
     def load(
@@ -116,16 +116,19 @@ class Translator:
             inference: settings to use in place of the bundle's own.
 
         Raises:
-            UserError: for a folder that is no model, damaged files, an unknown device.
+            UserError: for a folder that is no model, damaged files, an unknown device, and
+                settings that a network of these dimensions cannot follow.
         """
         bundle = model if isinstance(model, Bundle) else load_bundle(model)
         config = bundle.config
         if inference is not None:
+            if fault := path_fault(inference, config.data):
+                raise UserError(fault)
             config = config.model_copy(update={"inference": inference})
         place = resolve_device(device)
-        return cls(
+        translator = cls(
             config,
-            {d: restore_generator(bundle, d).to(place) for d in DIRECTIONS},
+            {d: restore_generator(bundle, d) for d in DIRECTIONS},
             channels=bundle.channels,
             scales=bundle.scales,
             integer=bundle.integer,
@@ -135,7 +138,14 @@ class Translator:
             precision=resolve_precision(precision, place),
             model_hash=model_hash(bundle.state),
             steps=bundle.steps,
+            # Without the weights: the generators have them.
+            bundle=replace(bundle, state={}),
         )
+        translator.generators = {
+            direction: translator._ready(generator)
+            for direction, generator in translator.generators.items()
+        }
+        return translator
 
     @classmethod
     def from_generators(
@@ -183,23 +193,26 @@ class Translator:
         direction: Direction = "scan_to_style",
         on_progress: OnProgress | None = None,
         workspace: Workspace | None = None,
+        uncertainty: bool = False,
     ) -> Translation[Volume]:
         """Translate a volume, keeping its geometry.
 
         Args:
             image: a volume, its file, or a nibabel image.
             direction: which generator.
-            on_progress: called with the share of the slices or windows done, in [0, 1].
+            on_progress: called with the share of the work done, in [0, 1].
             workspace: where arrays of the volume's size are made; in memory by default. The
                 voxels are the same wherever that is.
+            uncertainty: also tell how far several translations differ, see
+                `translate_with_spread`; takes as many times as long.
 
         Returns:
             the translation on the input's own grid, in native units of the collection
             translated into; `(X, Y, Z)`, or `(X, Y, Z, 3)` uint8 for a colour style.
 
         Raises:
-            UserError: for a file that is no usable volume, and where the domain translated
-                from is pictures.
+            UserError: for a file that is no usable volume, where the domain translated from
+                is pictures, and where there are no several translations.
         """
         source, target = DOMAINS[direction]
         if self.pictures[source]:
@@ -210,26 +223,31 @@ class Translator:
         workspace = workspace or Workspace()
         volume = as_volume(image, workspace)
         prepared = prepare_volume(volume, self.config.data, source, workspace)
-        working = self._translate_prepared(prepared, direction, on_progress)
-        native = restore_array(working, prepared, volume.geometry)
+        scale = self._native_scale(target)
+        spread: np.ndarray | None = None
+        if uncertainty:
+            networks = [self.network(direction), *self._earlier_networks(direction)]
+            unit, deviations = translate_with_spread(networks, prepared, on_progress)
+            spread = restore_array(
+                native_spread(deviations, prepared, scale), prepared, volume.geometry
+            )
+        else:
+            unit = translate_mirrored(self.network(direction), prepared, on_progress)
+        native = native_body(unit, prepared.foreground, scale, self.background[target])
+        native = restore_array(native, prepared, volume.geometry)
         colour = self.channels[target] == 3
         dtype = output_dtype(
             native, self.config.inference.dtype, self.integer[target], colour=colour
         )
         array, beyond = quantize(native, dtype, workspace)
         return Translation(
-            image=Volume(
-                array=array,
-                geometry=volume.geometry,
-                dtype=dtype,
-                integer=bool(np.issubdtype(dtype, np.integer)),
-                path=None,
-            ),
+            image=_like(volume, array),
             direction=direction,
             input_scale=prepared.scale,
-            output_scale=self._native_scale(target),
+            output_scale=scale,
             background=self.background[target],
             clipped=count_clipped(volume.array, prepared.scale, beyond),
+            uncertainty=None if spread is None else _like(volume, spread),
         )
 
     def translate_picture(
@@ -255,26 +273,7 @@ class Translator:
                 f"{direction}: this model's {source} collection is volumes, so it takes "
                 "volumes (NIfTI) in this direction, not pictures"
             )
-        picture = picture if isinstance(picture, Picture) else read_picture(picture)
-        prepared = prepare_picture(picture, self.config.data)
-        unit = self.translate_slices(to_slices(prepared.array, "axial"), direction)
-        upright = np.atleast_3d(display_image(unit[0]))
-        resized = F.interpolate(
-            torch.from_numpy(np.ascontiguousarray(np.moveaxis(upright, -1, 0)))[None],
-            size=picture.array.shape[:2],
-            mode="bilinear",
-            antialias=True,
-        )
-        native = COLOUR_SCALE.from_unit(np.moveaxis(resized[0].numpy(), 0, -1))
-        pixels, beyond = quantize(native, np.dtype(np.uint8))
-        return Translation(
-            image=pixels,
-            direction=direction,
-            input_scale=prepared.scale,
-            output_scale=COLOUR_SCALE,
-            background=None,
-            clipped=count_clipped(picture.array, prepared.scale, beyond),
-        )
+        return translate_picture(self.network(direction), picture, direction)
 
     def translate_unit(self, prepared: Prepared, direction: Direction) -> np.ndarray:
         """What the network itself gives for a prepared volume, as validation compares it.
@@ -289,101 +288,65 @@ class Translator:
         """
         target = DOMAINS[direction][1]
         value = np.array([self.background[target]], dtype=np.float32)
-        background = self._native_scale(target).to_unit(value)
-        if self.config.data.dims == 3:
-            shape = (self.channels[target], *prepared.array.shape[1:])
-            unit = np.broadcast_to(background, shape).copy()
-            body, place = self._translate_body(prepared, direction, None)
-            unit[(slice(None), *place)] = body
-        else:
-            plane = self.config.data.plane
-            slices = to_slices(prepared.array, plane)
-            unit = from_slices(self.translate_slices(slices, direction, _fill(prepared)), plane)
-        return np.where(prepared.foreground, unit, background)
+        unit = translate_mirrored(self.network(direction), prepared)
+        unit[:, ~prepared.foreground] = self._native_scale(target).to_unit(value)
+        return unit
 
     def translate_slices(
         self, slices: np.ndarray, direction: Direction, fill: float = -1.0
     ) -> np.ndarray:
-        """Translate slices that are prepared already, as validation has them.
+        """Translate the slices of a volume that are prepared already.
 
         Args:
-            slices: `(N, C, H, W)` in [-1, 1].
+            slices: `(N, C, H, W)` in [-1, 1], in their order.
             direction: which generator.
             fill: their background in [-1, 1], for slices smaller than the sample.
 
         Returns:
             `(N, C', H, W)` float32 in [-1, 1], background translated like all else.
         """
-        size = self.config.inference.batch_size
-        return np.concatenate(
-            [
-                self._generate(slices[start : start + size], direction, fill)
-                for start in range(0, len(slices), size)
+        return translate_stack(self.network(direction), slices, fill)
+
+    def network(self, direction: Direction) -> Network:
+        """A direction's generator with all that decides how it is run."""
+        return self._network(self.generators[direction], direction)
+
+    def _network(self, generator: nn.Module, direction: Direction) -> Network:
+        source, target = DOMAINS[direction]
+        return Network(
+            generator=generator,
+            in_channels=self.channels[source],
+            out_channels=self.channels[target],
+            data=self.config.data,
+            inference=self.config.inference,
+            device=self.device,
+            precision=self.precision,
+        )
+
+    def _ready(self, generator: nn.Module) -> nn.Module:
+        """A restored generator where it runs, and as it runs fastest there."""
+        return with_fewer_multiplications(generator.to(self.device), self.device, self.precision)
+
+    def _earlier_networks(self, direction: Direction) -> list[Network]:
+        """Those of the run's earlier checkpoints, read when they are asked for first."""
+        if direction not in self._earlier:
+            bundle = self._bundle
+            found = [] if bundle is None else restore_earlier(bundle, direction)
+            self._earlier[direction] = [
+                self._network(self._ready(generator), direction) for generator in found
             ]
-        )
-
-    def _translate_prepared(
-        self, prepared: Prepared, direction: Direction, on_progress: OnProgress | None
-    ) -> np.ndarray:
-        """The translation on the working grid, `(C, X, Y, Z)` float32 in native units."""
-        target = DOMAINS[direction][1]
-        plane, size = self.config.data.plane, self.config.inference.batch_size
-        background, scale = np.float32(self.background[target]), self._native_scale(target)
-        shape = (self.channels[target], *prepared.array.shape[1:])
-        slowest = 1 + stacked_axis(plane)  # the slices in one piece each
-        working = prepared.workspace.full(shape, np.float32, float(background), slowest)
-        if self.config.data.dims == 3:
-            body, place = self._translate_body(prepared, direction, on_progress)
-            native = scale.from_unit(body)
-            working[(slice(None), *place)] = np.where(
-                prepared.foreground[place], native, background
-            )
-            return working
-        slices, translated = to_slices(prepared.array, plane), to_slices(working, plane)
-        inside = to_slices(prepared.foreground[None], plane)
-        fill = _fill(prepared)
-        # A slice without any body is background throughout: no need to translate it.
-        body = np.array([n for n, one in enumerate(inside) if one.any()], dtype=int)
-        for start in range(0, len(body), size):
-            index = body[start : start + size]
-            native = scale.from_unit(self._generate(slices[index], direction, fill))
-            translated[index] = np.where(inside[index], native, background)
-            release(slices, inside, translated)
-            if on_progress is not None:
-                on_progress((start + len(index)) / len(body))
-        return working
-
-    def _translate_body(
-        self, prepared: Prepared, direction: Direction, on_progress: OnProgress | None
-    ) -> tuple[np.ndarray, tuple[slice, ...]]:
-        """A 3-D model's translation in [-1, 1] of the part around the body, and its place."""
-        return translate_body(
-            self.generators[direction],
-            prepared.array,
-            prepared.foreground,
-            in_channels=self.channels[DOMAINS[direction][0]],
-            window=self.config.data.sample_size,
-            fill=_fill(prepared),
-            device=self.device,
-            precision=self.precision,
-            on_progress=on_progress,
-        )
-
-    def _generate(self, slices: np.ndarray, direction: Direction, fill: float) -> np.ndarray:
-        return generate(
-            self.generators[direction],
-            slices,
-            in_channels=self.channels[DOMAINS[direction][0]],
-            sample_size=self.config.data.sample_size,
-            fill=fill,
-            device=self.device,
-            precision=self.precision,
-        )
+        return self._earlier[direction]
 
     def _native_scale(self, domain: Domain) -> FittedScale:
         return COLOUR_SCALE if self.channels[domain] == 3 else self.scales[domain]
 
 
-def _fill(prepared: Prepared) -> float:
-    """A prepared volume's background in [-1, 1]."""
-    return float(prepared.scale.to_unit(np.array([prepared.background]))[0])
+def _like(volume: Volume, array: np.ndarray) -> Volume:
+    """An array on a volume's grid."""
+    return Volume(
+        array=array,
+        geometry=volume.geometry,
+        dtype=array.dtype,
+        integer=bool(np.issubdtype(array.dtype, np.integer)),
+        path=None,
+    )

@@ -30,17 +30,26 @@ from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.step_clock import StepClock
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
-from medstyle_gan.networks import adapt_channels, build_discriminator, build_generator
+from medstyle_gan.networks import (
+    adapt_channels,
+    build_discriminator,
+    build_generator,
+    middle_slice,
+)
 from medstyle_gan.networks.precision import at_least_fp32
 
 
 class CycleGAN(L.LightningModule):
     """CycleGAN over batches `{"scan": (B, C, *spatial), "style": (B, C', *spatial)}`.
 
+    2.5-D samples are translated with their neighbours, stack to stack, so that a translation can
+    be translated back; discriminators judge stacks, and with them how slices follow each other.
+    The VGG-19, panels and guards see the slice in the middle.
+
     Args:
         config: all settings.
-        scan_channels: channels of the scans.
-        style_channels: channels of the style images.
+        scan_channels: channels of a scan's sample, all slices' of a 2.5-D one.
+        style_channels: channels of a style image's sample.
         regularizer: the VGG-19 terms; None trains without them.
 
     Attributes:
@@ -61,7 +70,7 @@ class CycleGAN(L.LightningModule):
         self.automatic_optimization = False
         self.config = config
         self.channels = {"scan": scan_channels, "style": style_channels}
-        dims = config.data.dims
+        dims = config.data.spatial_dims
         self.scan_to_style = build_generator(config.generator, scan_channels, style_channels, dims)
         self.style_to_scan = build_generator(config.generator, style_channels, scan_channels, dims)
         self.scan_discriminator = build_discriminator(config.discriminator, scan_channels, dims)
@@ -153,7 +162,8 @@ class CycleGAN(L.LightningModule):
             translation = self.translate(image, INTO[other])
             reconstruction = self.translate(translation, INTO[domain])
             identity = self.translate(adapt_channels(image, self.channels[other]), INTO[domain])
-            rows[domain] = [image, translation, reconstruction, identity]
+            stages = [image, translation, reconstruction, identity]
+            rows[domain] = [middle_slice(s, self.config.data.sample_slices) for s in stages]
         return rows
 
     # --------------------------------------------------------------------------- losses

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.config.schema import VGGConfig
+from medstyle_gan.networks.channels import middle_slice
 from medstyle_gan.networks.precision import at_least_fp32
 
 _PLANES = 3
@@ -37,12 +38,14 @@ class View:
         count: images in a batch.
         scale: reduction of each part.
         whole: whether nothing is cut at all.
+        slices: that an image has as channels, of which the middle one is seen.
     """
 
     cuts: dict[tuple[int, int], tuple[_Cut, ...]]
     count: int
     scale: float
     whole: bool
+    slices: int = 1
 
     @property
     def shares(self) -> list[float]:
@@ -54,6 +57,7 @@ class View:
         """The parts of `(B, C, *spatial)`, those of a size together: each `(N, C, h, w)`."""
         if len(images) != self.count:
             raise ValueError(f"a view of {self.count} images was given {len(images)}")
+        images = middle_slice(images, self.slices)
         if self.whole:
             return [_reduced(images, self.scale)]
         return [
@@ -78,11 +82,13 @@ class Views:
     Args:
         config: the `vgg` section; None sees whole images, and three slices of volumes.
         seed: key of the choices.
+        slices: that a 2.5-D image has as channels; the middle one is seen.
     """
 
-    def __init__(self, config: VGGConfig | None = None, seed: int = 0) -> None:
+    def __init__(self, config: VGGConfig | None = None, seed: int = 0, slices: int = 1) -> None:
         self.config = config or VGGConfig()
         self.seed = seed
+        self.slices = slices
 
     def choose(self, size: Sequence[int], count: int, step: int, position: int = 0) -> View:
         """A view for the images of a step.
@@ -100,7 +106,7 @@ class Views:
         sides = [self._cropped(face) for face in _faces(size)]
         if len(size) == 2 and self.config.crop is None:
             every = tuple(_Cut(image, None, 0, (0, 0)) for image in range(count))
-            return View({sides[0]: every}, count, self.config.scale, whole=True)
+            return View({sides[0]: every}, count, self.config.scale, True, self.slices)
         cuts: dict[tuple[int, int], list[_Cut]] = {}
         for image in range(count):
             key = [self.seed, (step << 16) + position + image]
@@ -117,6 +123,7 @@ class Views:
             count,
             self.config.scale,
             whole=False,
+            slices=self.slices,
         )
 
     def smallest(self, size: Sequence[int]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from medstyle_gan.networks.channels import adapt_channels
+from medstyle_gan.networks.channels import adapt_channels, middle_slice
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
 from medstyle_gan.networks.resnet import ResNetGenerator
@@ -34,6 +34,7 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "init_weights_",
+    "middle_slice",
 ]
 
 

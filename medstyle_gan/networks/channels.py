@@ -8,6 +8,20 @@ from torch import Tensor
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
+def middle_slice(x: Tensor, slices: int) -> Tensor:
+    """The middle one of neighbouring slices that are an image's channels.
+
+    Args:
+        x: images `(B, slices · C, *spatial)`, the channels of each slice side by side.
+        slices: how many, an odd number; 1 for an image that is no stack.
+
+    Returns:
+        `(B, C, *spatial)`, a view.
+    """
+    channels = x.shape[1] // slices
+    return x.narrow(1, slices // 2 * channels, channels)
+
+
 def adapt_channels(x: Tensor, channels: int) -> Tensor:
     """Give an image batch the wanted number of channels.
 

@@ -49,12 +49,16 @@ class ResizeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Double the size of `(B, in_channels, *spatial)`."""
-        weight = self.conv.weight
-        with torch.autocast(x.device.type, enabled=False):
-            kernel = weight.flatten(2) @ self.merge
         padded = pad(x, 1, "replicate")
-        kernel = kernel.unflatten(2, (4,) * self.dims).transpose(0, 1)
-        return _CONVOLVE_TRANSPOSED[self.dims](padded, kernel, self.conv.bias, stride=2, padding=3)
+        return _CONVOLVE_TRANSPOSED[self.dims](
+            padded, self.doubling_kernel(), self.conv.bias, stride=2, padding=3
+        )
+
+    def doubling_kernel(self) -> Tensor:
+        """The doubling and the convolution in one, `(in_channels, out_channels, 4, 4[, 4])`."""
+        with torch.autocast(self.merge.device.type, enabled=False):
+            kernel = self.conv.weight.flatten(2) @ self.merge
+        return kernel.unflatten(2, (4,) * self.dims).transpose(0, 1)
 
 
 class OutputConv(nn.Module):

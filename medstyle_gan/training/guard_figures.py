@@ -16,7 +16,7 @@ from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.foreground import foreground_mask
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.evaluation.fidelity import rank_correlation
-from medstyle_gan.networks import adapt_channels
+from medstyle_gan.networks import adapt_channels, middle_slice
 
 Values = NDArray[np.float64]
 _SAMPLES = 4
@@ -31,10 +31,12 @@ class Probe:
     Attributes:
         images: (N, C, *spatial) in [-1, 1].
         points: for each image, positions in its flattened axes that lie inside the body.
+        slices: that an image has as channels (2.5-D); looked at is the middle one.
     """
 
     images: Tensor
     points: tuple[NDArray[np.intp], ...]
+    slices: int = 1
 
     def values(self, images: Tensor | None = None, channels: int | None = None) -> list[Values]:
         """(C, points) values of each image, of the probe's own or of their translations.
@@ -43,7 +45,7 @@ class Probe:
             images: (N, C, *spatial), the translations; None takes the probe's own images.
             channels: wanted channels, by `adapt_channels`; None keeps the images'.
         """
-        images = self.images if images is None else images
+        images = middle_slice(self.images if images is None else images, self.slices)
         if channels is not None:
             images = adapt_channels(images, channels)
         flat = images.detach().cpu().double().flatten(2).numpy()
@@ -60,7 +62,9 @@ def make_probe(collection: CachedCollection, config: DataConfig, seed: int) -> P
     """
     images = fixed_samples(collection, config, _SAMPLES, seed)
     whole = all(volume.is_picture for volume in collection)
-    return Probe(images, tuple(_points(image, collection, whole) for image in images))
+    seen = middle_slice(images, config.sample_slices)
+    points = tuple(_points(image, collection, whole) for image in seen)
+    return Probe(images, points, config.sample_slices)
 
 
 def _points(image: Tensor, collection: CachedCollection, whole: bool) -> NDArray[np.intp]:
@@ -90,7 +94,7 @@ def movement(probe: Probe, translations: Tensor) -> float:
         probe: samples of the generator's input domain.
         translations: (N, C', *spatial) of them.
     """
-    own = probe.values(channels=translations.shape[1])
+    own = probe.values(channels=translations.shape[1] // probe.slices)
     moved = np.mean([np.abs(t - x).mean() for t, x in _both(probe, translations, own)])
     return float(moved / max(_contrast(own), 1e-6))
 

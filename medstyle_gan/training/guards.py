@@ -156,7 +156,7 @@ class Guards(L.Callback):
         self._figures[f"guard/movement_{direction}"] = moved
         if direction not in self._needed:
             self._needed[direction] = needed_movement(
-                probe, self._probes[into], translations.shape[1]
+                probe, self._probes[into], translations.shape[1] // probe.slices
             )
         least = min(self._config.movement, _SHARE_OF_NEED * self._needed[direction])
         self._judge(

@@ -200,7 +200,9 @@ def _without_data(config: Config, channels: dict[str, int]) -> CycleGAN:
         style = config.loss.style.model_copy(update={"target": "batch"})
         loss = config.loss.model_copy(update={"style": style})
         vgg = VGG19Features("random:0", layers)
-        regularizer = VGGRegularizer(vgg, loss, views=Views(config.vgg))
+        regularizer = VGGRegularizer(
+            vgg, loss, views=Views(config.vgg, slices=config.data.sample_slices)
+        )
     method: CycleGAN = METHODS[config.method.name](
         config, channels["scan"], channels["style"], regularizer
     )

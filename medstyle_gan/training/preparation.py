@@ -120,7 +120,8 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     refuse_differences(flat_fields(data.fingerprint()), "the data")
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
-    channels = {"scan": data.scan.channels, "style": data.style.channels}
+    slices = config.data.sample_slices
+    channels = {"scan": data.scan.channels * slices, "style": data.style.channels * slices}
     with explaining_out_of_memory(config, channels, precision, device):
         regularizer = make_regularizer(config, features, data, device, precision)
     # The networks' start must not depend on what was made before them.

@@ -72,7 +72,7 @@ def make_regularizer(
     """
     if vgg is None:
         return None
-    views = Views(config.vgg, config.training.seed)
+    views = Views(config.vgg, config.training.seed, config.data.sample_slices)
     if not config.loss.style.weight or config.loss.style.target != "collection":
         vgg.to(device)
         return VGGRegularizer(vgg, config.loss, views=views)

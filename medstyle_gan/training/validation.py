@@ -171,7 +171,7 @@ class UnpairedValidation(Validation):
         _refuse_small(config.data.sample_size)
         seed = config.training.seed
         self._samples = {
-            domain: fixed_samples(collection, config.data, _SAMPLES[config.data.dims], seed)
+            domain: fixed_samples(collection, config.data, _SAMPLES[config.data.spatial_dims], seed)
             for domain, collection in collections.items()
         }
 

@@ -88,7 +88,7 @@ def _regularizer(config: Config, batches: Sequence[Batch]) -> VGGRegularizer | N
     if not layers:
         return None
     vgg = VGG19Features(config.vgg.weights, layers)
-    views = Views(config.vgg, config.training.seed)
+    views = Views(config.vgg, config.training.seed, config.data.sample_slices)
     targets = {}
     if config.loss.style.weight and config.loss.style.target == "collection":
         images = {domain: batches[0][domain] for domain in ("scan", "style")}

@@ -131,7 +131,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
             "data.sample_size: must be two numbers where data.dims is 2",
         ),
         ("data.sample_size=[]", "must be two numbers where data.dims is 2"),
-        ("data.dims=4", "data.dims: must be one of 2, 3, not 4"),
+        ("data.dims=4", "data.dims: must be one of 2, 2.5, 3, not 4"),
         ("data.spacing=[1, 1]", "data.spacing: must be a list of 3 numbers or nulls, not [1, 1]"),
         ("data.spacing=[1, 1, -1]", "must be positive (mm)"),
         ("data.validation_fraction=1", "data.validation_fraction: must be below 1, not 1"),

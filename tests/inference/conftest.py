@@ -106,11 +106,12 @@ def make_bundle(config: Config | None = None, seed: int = 0, **changes: Any) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for source, target in (("scan", "style"), ("style", "scan")):
+            slices = config.data.sample_slices
             generator = build_generator(
                 config.generator,
-                known["channels"][source],
-                known["channels"][target],
-                config.data.dims,
+                known["channels"][source] * slices,
+                known["channels"][target] * slices,
+                config.data.spatial_dims,
             )
             for name, tensor in generator.state_dict().items():
                 # Wide enough weights that an untrained translation has contrast.

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medstyle_gan.inference.padding import pad_slices
+from medstyle_gan.inference.padding import pad_images
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 8), (8, 8), (9, 31), (40, 2)])
@@ -15,7 +15,7 @@ def test_padded_size_fits_and_crop_gives_the_slices_back(
     size: tuple[int, int], sample: tuple[int, int], divisor: int
 ) -> None:
     slices = np.random.default_rng(0).uniform(-1, 1, (2, 3, *size)).astype(np.float32)
-    padded, (rows, columns) = pad_slices(slices, sample, divisor, -1.0)
+    padded, (rows, columns) = pad_images(slices, sample, divisor, -1.0)
     for padded_size, own, wanted in zip(padded.shape[2:], size, sample, strict=True):
         assert padded_size % divisor == 0
         assert padded_size >= max(own, wanted, 2 * divisor)
@@ -24,7 +24,7 @@ def test_padded_size_fits_and_crop_gives_the_slices_back(
 
 
 def test_border_up_to_the_sample_is_background() -> None:
-    padded, (rows, columns) = pad_slices(np.ones((1, 1, 4, 6), np.float32), (8, 8), 4, -0.75)
+    padded, (rows, columns) = pad_images(np.ones((1, 1, 4, 6), np.float32), (8, 8), 4, -0.75)
     assert padded.shape == (1, 1, 8, 8)
     padded[..., rows, columns] = -0.75
     assert np.all(padded == -0.75)
@@ -32,6 +32,6 @@ def test_border_up_to_the_sample_is_background() -> None:
 
 def test_border_up_to_the_divisor_is_a_reflection_like_torchs() -> None:
     slices = np.random.default_rng(0).uniform(-1, 1, (2, 1, 13, 18)).astype(np.float32)
-    padded, _ = pad_slices(slices, (4, 4), 8, -1.0)
+    padded, _ = pad_images(slices, (4, 4), 8, -1.0)
     expected = F.pad(torch.from_numpy(slices), (3, 3, 1, 2), mode="reflect")
     np.testing.assert_array_equal(padded, expected.numpy())

@@ -15,7 +15,9 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.preprocessing import prepare_volume
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator
-from medstyle_gan.inference.windows import translate_body, translate_windows
+from medstyle_gan.inference.body import translate_body
+from medstyle_gan.inference.network import Network
+from medstyle_gan.inference.windows import translate_windows
 from medstyle_gan.networks import build_generator
 from medstyle_gan.volumes import Geometry, Volume, write_volume
 
@@ -29,12 +31,15 @@ from .conftest import (
     textured_body,
 )
 
-CPU = torch.device("cpu")
-
 
 def config_3d(window: tuple[int, int, int] = (8, 8, 8), **data: Any) -> Config:
     native = make_config().data.model_dump()
     return make_config(data={**native, "dims": 3, "sample_size": window, **data})
+
+
+def network_of(generator: nn.Module, window: tuple[int, int, int] = (8, 8, 8)) -> Network:
+    config = config_3d(window)
+    return Network(generator, 1, 1, config.data, config.inference, torch.device("cpu"), "fp32")
 
 
 def volume_of(array: np.ndarray, affine: np.ndarray) -> Volume:
@@ -124,14 +129,7 @@ def test_a_volume_as_large_as_a_window_goes_through_the_generator_as_if_by_hand(
     with torch.no_grad():
         by_hand = generator(torch.from_numpy(volume)[None])[0].numpy()
     translator = Translator.load(bundle, device="cpu", precision="fp32")
-    translated = translate_windows(
-        translator.generators["scan_to_style"],
-        volume,
-        in_channels=1,
-        window=(16, 12, 8),
-        device=CPU,
-        precision="fp32",
-    )
+    translated = translate_windows(translator.network("scan_to_style"), volume)
     assert by_hand.std() > 0.01
     np.testing.assert_allclose(translated, by_hand, atol=1e-5)
 
@@ -150,9 +148,7 @@ class Position(nn.Module):
 def test_windows_overlap_by_half_and_blend_by_gaussian_weights(sides: tuple[int, ...]) -> None:
     window = (8, 8, 8)
     volume = np.zeros((1, *sides), np.float32)
-    blended = translate_windows(
-        Position(), volume, in_channels=1, window=window, device=CPU, precision="fp32"
-    )
+    blended = translate_windows(network_of(Position(), window), volume)
     weights = compute_importance_map(window, mode="gaussian", sigma_scale=0.125).numpy()
     single = Position()(torch.zeros(1, 1, *window))[0, 0].numpy()
     total, weight = np.zeros(sides), np.zeros(sides)
@@ -185,10 +181,7 @@ def test_a_small_body_is_seen_with_what_is_around_it_and_background_beyond() -> 
     foreground = np.zeros((12, 6, 30), bool)
     foreground[1:5, 1:5, 12:17] = True
     volume[0, foreground] = 0.7
-    settings = {"in_channels": 1, "device": CPU, "precision": "fp32"}
-    translated, place = translate_body(
-        generator, volume, foreground, window=(8, 8, 8), fill=-0.9, **settings
-    )
+    translated, place = translate_body(network_of(generator), volume, foreground, fill=-0.9)
     assert place == (slice(0, 7), slice(0, 6), slice(10, 18))
     np.testing.assert_allclose(translated, volume[(slice(None), *place)], atol=1e-6)
     seen = generator.seen[0, 0].numpy()
@@ -223,9 +216,7 @@ def test_the_networks_own_output_has_background_outside_the_body(dims: int) -> N
 def test_the_input_is_not_changed() -> None:
     volume = np.random.default_rng(0).uniform(-1, 1, (1, 12, 12, 12)).astype(np.float32)
     before = volume.copy()
-    translate_windows(
-        Identity(), volume, in_channels=1, window=(8, 8, 8), device=CPU, precision="fp32"
-    )
+    translate_windows(network_of(Identity()), volume)
     np.testing.assert_array_equal(volume, before)
 
 
