@@ -183,7 +183,7 @@ def _graph_facts(graph: Graph) -> dict[str, Any]:
 
 
 def _read_graphs(folder: Path, facts: Mapping[str, Any]) -> dict[str, Graph]:
-    graphs = {}
+    graphs: dict[str, Graph] = {}
     for direction, name in GRAPH_FILES.items():
         known = facts[direction]
         try:
@@ -198,7 +198,7 @@ def _read_graphs(folder: Path, facts: Mapping[str, Any]) -> dict[str, Graph]:
         graphs[direction] = Graph(
             model, int(known["divisor"]), int(known["minimum_size"]), int(known["parameters"])
         )
-    return dict(graphs)
+    return graphs
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _samples(geometry: Mapping[str, Any]) -> str:
 def _collection(domain: Domain, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     known, intensity = facts["data"][domain], facts["intensity"][domain]
     kind = "pictures" if intensity["pictures"] else "volumes"
-    rows = [(domain, f"{kind}, of which nothing more is recorded")]
+    rows: list[tuple[str, str]] = [(domain, f"{kind}, of which nothing more is recorded")]
     if known:
         rows = [
             (

@@ -34,7 +34,7 @@ def with_graphs(bundle: Bundle) -> Bundle:
         UserError: where the extra `onnx` is missing.
         RuntimeError: where a graph does not compute what its network does.
     """
-    graphs = {}
+    graphs: dict[str, Graph] = {}
     for direction in DIRECTIONS:
         generator = restore_generator(bundle, direction)
         graphs[direction] = graph_of(generator, 3 if bundle.config.data.dims == 3 else 2)

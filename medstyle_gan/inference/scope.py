@@ -101,9 +101,11 @@ def check_scope(
     own = fingerprint_volume(prepared, geometry.shape, geometry.spacing, geometry.orientation)
     parts: dict[str, dict[str, float]] = {}
     for name, (mean, spread) in appearance.items():
-        part = name.partition(".")[0]
+        kind = name.partition(".")[0]
+        # One axis that is wrong is wrong, however right the others are.
+        part = name if kind in _MILLIMETRES else kind
         parts.setdefault(part, {})[name] = _distance(
-            own[name] - mean, spread, _TOLERANCE[part], subjects
+            own[name] - mean, spread, _TOLERANCE[kind], subjects
         )
     # However the numbers of a part depend on each other, their root mean square exceeds a
     # limit hardly more often than one number alone does.
@@ -113,7 +115,7 @@ def check_scope(
     }
     limit = _limit(subjects, len(parts))
     warnings = tuple(
-        _warning(part, max(parts[part], key=parts[part].__getitem__), own, appearance, domain)
+        _warning(max(parts[part], key=parts[part].__getitem__), own, appearance, domain)
         for part, distance in distances.items()
         if distance > limit
     )
@@ -146,13 +148,12 @@ def _limit(subjects: int, parts: int) -> float:
 
 
 def _warning(
-    part: str,
     name: str,
     own: Mapping[str, float],
     appearance: Mapping[str, Any],
     domain: Domain,
 ) -> str:
-    axis = name.partition(".")[2]
+    part, _, axis = name.partition(".")
     value, usual = own[name], appearance[name][0]
     if part in _MILLIMETRES:
         detail = f" towards {axis} is {math.exp(value):.4g} mm, there about {math.exp(usual):.4g}"
