@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medstyle_gan.cli.many_processes import interrupted_by_sigterm, run_in_processes
+from medstyle_gan.cli.model_settings import resolve_inference
 from medstyle_gan.cli.options import (
     add_config_arguments,
     refuse_secrets_in_output,
@@ -16,7 +17,6 @@ from medstyle_gan.cli.options import (
 from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
-    from medstyle_gan.config import Config
     from medstyle_gan.inference import Outcome
     from medstyle_gan.inference.kinds import Patients
     from medstyle_gan.inference.sharding import Shard
@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("scan_to_style", "style_to_scan"),
         default="scan_to_style",
         help="which way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse volumes that are not of the kind that the model was trained on",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="translate again what exists in OUT"
@@ -157,7 +162,7 @@ def _command(args: argparse.Namespace) -> list[str]:
     ):
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
-    command += ["--overwrite"] if args.overwrite else []
+    command += [f"--{name}" for name in ("overwrite", "strict") if getattr(args, name)]
     return command + (["--config", args.config] if args.config else [])
 
 
@@ -176,7 +181,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
 
     inputs, overrides = split_overrides(args.inputs)
     bundle = load_bundle(args.model)
-    config = _resolve(bundle.config, args.config, overrides)
+    config = resolve_inference(bundle.config, args.config, overrides)
     if args.print_config:
         from medstyle_gan.config import dump_config
 
@@ -189,6 +194,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         device=_own_device(args.device),
         precision=args.precision,
         inference=config.inference,
+        strict=args.strict,
     )
     jobs = plan_translation(translator, inputs, args.out, args.direction, args.bids)
     mine = shard.of(jobs)
@@ -258,28 +264,6 @@ def _own_device(device: str) -> str:
         if torch.cuda.is_available():
             return f"cuda:{rank % torch.cuda.device_count()}"
     return device
-
-
-def _resolve(config: Config, file: str | None, overrides: list[str]) -> Config:
-    """The model's config with the inference section of a file, or its own, overridden."""
-    from medstyle_gan.config import load_config
-
-    foreign = [o for o in overrides if not o.startswith("inference.")]
-    if foreign:
-        raise UserError(
-            f"{', '.join(foreign)}: a trained model brings its own settings; translate takes "
-            "inference.KEY=VALUE only"
-        )
-    own = {f"inference.{key}": value for key, value in config.inference.model_dump().items()}
-    if file:  # in place of the model's settings, but for which weights the model holds
-        own = {"inference.ema": config.inference.ema}
-    inference = load_config(file, overrides, options=own).inference
-    if inference.ema != config.inference.ema:
-        raise UserError(
-            f"inference.ema={str(inference.ema).lower()}: the model was saved with "
-            f"{str(config.inference.ema).lower()} and holds only those weights; leave it out"
-        )
-    return config.model_copy(update={"inference": inference})
 
 
 def _report(outcomes: list[Outcome], out: str, shard: Shard, trouble: str) -> int:

@@ -16,6 +16,7 @@ from medstyle_gan.data.body import body_box, body_occupancy
 from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_volume import CachedVolume, VolumeFacts
 from medstyle_gan.data.collection import Item
+from medstyle_gan.data.fingerprint import fingerprint_volume
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_picture, prepare_volume, to_slices
 from medstyle_gan.data.words import Domain
@@ -23,7 +24,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import is_picture, read_picture, read_volume
 
 # Part of every key: raise it when preprocessing or the layout of the files changes.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 QUANTILES = (0.0, 1.0, 25.0, 50.0, 75.0, 99.0, 100.0)
 NO_PATCHES = (
     "a picture has no third axis for 3-D patches or neighbouring slices; set data.dims=2, or give "
@@ -82,6 +83,7 @@ def open_entry(
             dtype=facts["dtype"],
             quantiles=tuple(facts["quantiles"]),
         ),
+        fingerprint=entry["fingerprint"],
         memory_map=config.cache.memory_map,
     )
 
@@ -122,10 +124,12 @@ def _write_facts(entry: dict[str, Any], facts_path: Path, array_path: Path) -> N
 
 def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -> dict[str, Any]:
     picture = is_picture(path)
+    fingerprint = None
     if picture:
         prepared, facts, plane = *prepare_picture_file(path, config), "axial"
     else:
         prepared, facts, plane = *prepare_volume_file(path, config, domain), config.plane
+        fingerprint = fingerprint_volume(prepared, facts.shape, facts.spacing, facts.orientation)
     slices = to_slices(prepared.array, plane)
     with cache_file(array_path) as file:
         _write_npy(file, slices)
@@ -147,6 +151,7 @@ def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -
         "background": prepared.background,
         "is_picture": picture,
         "facts": asdict(facts),
+        "fingerprint": fingerprint,
     }
 
 

@@ -56,6 +56,7 @@ class CachedVolume:
         background: native median outside the body.
         is_picture: whether it comes from a PNG or JPEG.
         facts: what the file itself was like.
+        fingerprint: as `fingerprint_volume` gives it; None for pictures.
         memory_map: read from disk on demand; false loads the volume at first use.
     """
 
@@ -74,6 +75,7 @@ class CachedVolume:
     background: float
     is_picture: bool
     facts: VolumeFacts
+    fingerprint: dict[str, float] | None = None
     memory_map: bool = True
     _loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -252,6 +254,23 @@ class CachedCollection(Sequence[CachedVolume]):
             "foreground_share": round(
                 float(np.mean([v.foreground_share.mean() for v in self._volumes])), 4
             ),
+            "appearance": self._appearance(),
+        }
+
+    def _appearance(self) -> dict[str, list[float]] | None:
+        """Mean and standard deviation over volumes of each number of their fingerprints.
+
+        None where there are pictures, which have no fingerprint.
+        """
+        prints = [volume.fingerprint for volume in self._volumes]
+        if any(fingerprint is None for fingerprint in prints):
+            return None
+        names = list(prints[0] or ())
+        table = np.array([[(fingerprint or {})[name] for name in names] for fingerprint in prints])
+        deviation = table.std(axis=0, ddof=1) if len(table) > 1 else np.zeros(len(names))
+        return {
+            name: [float(f"{mean:.6g}"), float(f"{spread:.4g}")]
+            for name, mean, spread in zip(names, table.mean(axis=0), deviation, strict=True)
         }
 
     def _contents(self) -> str:

@@ -6,28 +6,38 @@ from medstyle_gan.inference.archive import Outcome, run_translation, translate_f
 from medstyle_gan.inference.bundle import (
     Bundle,
     describe_collections,
-    find_bundle,
-    load_bundle,
     model_hash,
-    save_bundle,
     without_local_paths,
 )
+from medstyle_gan.inference.bundle_files import find_bundle, load_bundle, save_bundle
+from medstyle_gan.inference.card import describe_model, format_card
+from medstyle_gan.inference.exporting import BundleFormat, export_bundle
+from medstyle_gan.inference.monai_bundle import FolderEvaluator
 from medstyle_gan.inference.planning import Job, plan_translation
+from medstyle_gan.inference.scope import ScopeReport
 from medstyle_gan.inference.stylize_outputs import plan_outputs, save_stylized
 from medstyle_gan.inference.stylizing import Stylized, stylize
+from medstyle_gan.inference.transforms import TranslateStyled
 from medstyle_gan.inference.translation import ClippedVoxels, Translation
 from medstyle_gan.inference.translator import Translator
 
 __all__ = [
     "Bundle",
+    "BundleFormat",
     "ClippedVoxels",
+    "FolderEvaluator",
     "Job",
     "Outcome",
+    "ScopeReport",
     "Stylized",
+    "TranslateStyled",
     "Translation",
     "Translator",
     "describe_collections",
+    "describe_model",
+    "export_bundle",
     "find_bundle",
+    "format_card",
     "load_bundle",
     "model_hash",
     "plan_outputs",

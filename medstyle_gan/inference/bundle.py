@@ -1,37 +1,24 @@
-"""The bundle: all that translation needs, as safetensors and YAML, without pickle or paths.
-
-A bundle is a folder of two files. `generators.safetensors` holds the weights of both
-generators; `model.yaml` holds the config, the intensity scales, what is known of the two
-collections, versions, and the sha256 of the weights, which is checked at loading.
-"""
+"""The bundle: all that translation needs, apart from the code that runs it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import yaml
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 import medstyle_gan
 from medstyle_gan.config import Config
 from medstyle_gan.config.schema import DataConfig
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.errors import UserError
-from medstyle_gan.volumes.atomic import atomic_file
+from medstyle_gan.data.words import DIRECTIONS
 
-FORMAT_VERSION = 1
-WEIGHTS_FILE = "generators.safetensors"
-MODEL_FILE = "model.yaml"
 UNRECORDED_FILE = "(a local file, not recorded)"
 
 _PACKAGES = ("torch", "monai", "nibabel", "numpy", "lightning")
@@ -49,12 +36,30 @@ class CollectionFacts(Protocol):
 
 
 @dataclass(frozen=True)
+class Graph:
+    """One direction's generator as an ONNX graph.
+
+    Attributes:
+        model: the serialised graph.
+        divisor: spatial sizes must be multiples of this.
+        minimum_size: smallest spatial size.
+        parameters: weights that it was exported with.
+    """
+
+    model: bytes
+    divisor: int
+    minimum_size: int
+    parameters: int
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A trained translator, apart from the code that runs it.
 
     Attributes:
         config: resolved settings of the training, local paths dropped on saving.
-        state: weights, `scan_to_style.<parameter>` and `style_to_scan.<parameter>`.
+        state: weights, `scan_to_style.<parameter>` and `style_to_scan.<parameter>`; empty where
+            the generators are ONNX graphs.
         channels: domain → channels of its samples, 1 (grey) or 3 (colour).
         scales: domain → typical intensity scale, which gives translations native units.
         integer: domain → whether all its volumes hold integers.
@@ -64,6 +69,9 @@ class Bundle:
         fingerprint: what the training data looked like (no paths, no names).
         versions: package → version at training.
         folder: where it was read from; None where it was made in memory. Never written.
+        graphs: direction → ONNX graph, where the generators are graphs.
+        weights_hash: `model_hash` of the weights that graphs were exported from; None computes
+            it from `state`.
     """
 
     config: Config
@@ -77,6 +85,23 @@ class Bundle:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
     folder: Path | None = field(default=None, compare=False)
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    weights_hash: str | None = None
+
+    @cached_property
+    def hash(self) -> str:
+        """The sha256 of the trained weights, the same in every format of a bundle."""
+        return self.weights_hash or model_hash(self.state)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Direction → numbers that its generator learned."""
+        if self.graphs:
+            return {direction: graph.parameters for direction, graph in self.graphs.items()}
+        return {
+            direction: sum(tensor.numel() for tensor in self.generator_state(direction).values())
+            for direction in DIRECTIONS
+        }
 
     def generator_state(self, direction: str) -> dict[str, Tensor]:
         """Weights of one direction's generator, named as its own `state_dict` names them."""
@@ -144,148 +169,3 @@ def without_local_paths(config: Config) -> Config:
     if weights != "imagenet" and not weights.startswith("random:"):
         update["vgg"] = config.vgg.model_copy(update={"weights": UNRECORDED_FILE})
     return config.model_copy(update=update)
-
-
-def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
-    """Write a bundle; each file under a temporary name first.
-
-    Args:
-        bundle: what to write.
-        folder: the bundle's folder, made where missing; a bundle in it is replaced.
-
-    Returns:
-        the folder.
-
-    Raises:
-        UserError: when the folder cannot be written.
-    """
-    folder = Path(folder)
-    state = {name: t.detach().cpu().contiguous() for name, t in bundle.state.items()}
-    facts = {
-        "format_version": FORMAT_VERSION,
-        "hash": model_hash(state),
-        "steps": int(bundle.steps),
-        "channels": bundle.channels,
-        "scales": {name: scale.as_dict() for name, scale in bundle.scales.items()},
-        "integer": bundle.integer,
-        "background": bundle.background,
-        "pictures": bundle.pictures,
-        "versions": bundle.versions,
-        "fingerprint": bundle.fingerprint,
-        "config": without_local_paths(bundle.config).model_dump(mode="json"),
-    }
-    text = yaml.safe_dump(_plain(facts), sort_keys=False)
-    with atomic_file(folder / WEIGHTS_FILE) as file:
-        file.write(save(state))
-    # The description last: with a hash that fits, or the bundle does not load.
-    with atomic_file(folder / MODEL_FILE) as file:
-        file.write(text.encode())
-    return folder
-
-
-def find_bundle(model: str | Path) -> Path:
-    """The bundle folder that a MODEL argument means.
-
-    Args:
-        model: a bundle's folder, or a run folder with a `model/` in it.
-
-    Raises:
-        UserError: when it is neither.
-    """
-    path = Path(model)
-    if not path.exists():
-        raise UserError(
-            f"{path}: no such model folder; give a run folder of medstyle train or an exported "
-            "bundle"
-        )
-    if not path.is_dir():
-        raise UserError(
-            f"{path}: a model is a folder: give the run folder that medstyle train wrote"
-        )
-    for folder in (path, path / "model"):
-        if (folder / MODEL_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
-            return folder
-    if (path / "checkpoints").is_dir():
-        raise UserError(
-            f"{path}: this run has no model/ yet, its training did not end; finish it with "
-            "medstyle train --resume"
-        )
-    raise UserError(
-        f"{path}: not a model folder (no {MODEL_FILE} with {WEIGHTS_FILE}, and no model/ with "
-        "them); give a run folder of medstyle train or an exported bundle"
-    )
-
-
-def load_bundle(model: str | Path) -> Bundle:
-    """Read a bundle and check that its weights are the ones that were written.
-
-    Args:
-        model: a bundle's folder, or a run folder with a `model/` in it.
-
-    Raises:
-        UserError: for a folder that is no model, one written by a newer format, and one
-            whose files are damaged.
-    """
-    folder = find_bundle(model)
-    facts = _read_facts(folder / MODEL_FILE)
-    try:
-        state = load_file(folder / WEIGHTS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{folder / WEIGHTS_FILE}: not readable ({error}); the file is damaged: copy the "
-            "model folder again"
-        ) from error
-    try:
-        bundle = Bundle(
-            config=Config.model_validate(facts["config"]),
-            state=state,
-            channels={name: int(n) for name, n in facts["channels"].items()},
-            scales={name: FittedScale.from_dict(s) for name, s in facts["scales"].items()},
-            integer={name: bool(i) for name, i in facts["integer"].items()},
-            background={name: float(b) for name, b in facts["background"].items()},
-            steps=int(facts["steps"]),
-            pictures={name: bool(p) for name, p in facts["pictures"].items()},
-            fingerprint=dict(facts["fingerprint"]),
-            versions=dict(facts["versions"]),
-            folder=folder,
-        )
-        expected = facts["hash"]
-    except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
-        reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(
-            f"{folder / MODEL_FILE}: not what medstyle train writes ({reason}); copy the model "
-            "folder again"
-        ) from error
-    if model_hash(state) != expected:
-        raise UserError(
-            f"{folder}: the weights in {WEIGHTS_FILE} are not those that {MODEL_FILE} was "
-            "written with; copy the model folder again"
-        )
-    return bundle
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not readable ({error}); copy the model folder again") from error
-    found = facts.get("format_version") if isinstance(facts, dict) else None
-    if not isinstance(found, int):
-        raise UserError(f"{path}: not the description of a model (no format_version)")
-    if found > FORMAT_VERSION:
-        raise UserError(
-            f"{path}: model format {found} is newer than this medstyle_gan "
-            f"{medstyle_gan.__version__} knows ({FORMAT_VERSION}); update medstyle-gan"
-        )
-    return dict(facts)
-
-
-def _plain(facts: Mapping[str, Any]) -> Any:
-    """The same facts in types that YAML knows: numpy numbers, arrays and tuples turned."""
-
-    def turn(value: Any) -> Any:
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        raise TypeError(f"a bundle cannot hold a {type(value).__name__}")
-
-    return json.loads(json.dumps(facts, default=turn))

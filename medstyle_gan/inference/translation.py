@@ -9,6 +9,7 @@ import numpy as np
 
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import Direction
+from medstyle_gan.inference.scope import ScopeReport
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 Image = TypeVar("Image")
@@ -43,6 +44,7 @@ class Translation(Generic[Image]):
         background: native value that the translation has outside the body; None for pictures.
         clipped: counts of clipped voxels.
         warnings: what is noteworthy, without names or paths.
+        scope: whether the input is of the model's kind; None where that was not looked at.
         uncertainty: where it was asked for, how far several translations of the image differ:
             their standard deviation, as float32 in the translation's units and on its grid,
             0 outside the body.
@@ -55,6 +57,7 @@ class Translation(Generic[Image]):
     background: float | None
     clipped: ClippedVoxels
     warnings: tuple[str, ...] = ()
+    scope: ScopeReport | None = None
     uncertainty: Image | None = None
 
 

@@ -1,9 +1,13 @@
 """Volume in, volume out: prepared as in training, translated slice by slice or in 3-D, put back.
 
 Example:
-    translator = Translator.load("runs/t1_to_t2")
-    translation = translator("patient.nii.gz")
-    write_volume("patient_t2.nii.gz", translation.array, translation.geometry)
+    >>> from medstyle_gan import Translator
+    >>> from medstyle_gan.volumes import write_volume
+    >>> translator = Translator.load("runs/t1_to_t2", device="cpu")
+    >>> translation = translator("patient.nii.gz")
+    >>> translation.geometry.shape
+    (32, 32, 8)
+    >>> write_volume("patient_t2.nii.gz", translation.array, translation.geometry)
 """
 
 from __future__ import annotations
@@ -11,26 +15,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
-import nibabel as nib
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from medstyle_gan.config import Config
 from medstyle_gan.config.schema import InferenceConfig, path_fault
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume, restore_array
-from medstyle_gan.data.words import DIRECTIONS, DOMAINS, Direction, Domain
+from medstyle_gan.data.words import DOMAINS, Direction, Domain
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import Bundle, load_bundle, model_hash
-from medstyle_gan.inference.generators import resolve_device, restore_generator
-from medstyle_gan.inference.images import as_volume
+from medstyle_gan.inference.bundle import Bundle
+from medstyle_gan.inference.bundle_files import load_bundle
+from medstyle_gan.inference.images import Image as ImageLike
+from medstyle_gan.inference.images import as_volume, like
+from medstyle_gan.inference.loading import load_networks
 from medstyle_gan.inference.network import Network, OnProgress
 from medstyle_gan.inference.paths import translate_mirrored
 from medstyle_gan.inference.pictures import COLOUR_SCALE, translate_picture
 from medstyle_gan.inference.quantization import output_dtype, quantize
+from medstyle_gan.inference.scope import ScopeReport, check_scope, refuse_out_of_scope
 from medstyle_gan.inference.stacks import translate_stack
 from medstyle_gan.inference.translation import Translation, count_clipped, native_body
 from medstyle_gan.inference.uncertainty import (
@@ -40,7 +47,7 @@ from medstyle_gan.inference.uncertainty import (
 )
 from medstyle_gan.inference.winograd import with_fewer_multiplications
 from medstyle_gan.networks.precision import Precision, resolve_precision
-from medstyle_gan.volumes import Picture, Volume
+from medstyle_gan.volumes import Geometry, Picture, Volume
 from medstyle_gan.volumes.workspace import Workspace
 
 
@@ -67,6 +74,10 @@ class Translator:
         steps: steps of training, for sidecars.
         bundle: what the model was loaded from, whose run may have earlier checkpoints for the
             uncertainty.
+        fingerprint: domain → what its collection was like, for `check_scope`.
+        strict: refuse volumes that are out of the model's scope, or cannot be checked.
+
+    A translator can be copied and pickled, for the workers of a `DataLoader` too.
     """
 
     def __init__(
@@ -84,6 +95,8 @@ class Translator:
         model_hash: str | None = None,
         steps: int | None = None,
         bundle: Bundle | None = None,
+        fingerprint: Mapping[str, Any] | None = None,
+        strict: bool = False,
     ) -> None:
         self.config = config
         self.generators = dict(generators)
@@ -98,6 +111,8 @@ class Translator:
         self.steps = steps
         self._bundle = bundle
         self._earlier: dict[Direction, list[Network]] = {}
+        self.fingerprint = dict(fingerprint or {})
+        self.strict = strict
 
     @classmethod
     def load(
@@ -106,14 +121,16 @@ class Translator:
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         inference: InferenceConfig | None = None,
+        strict: bool = False,
     ) -> Translator:
         """Make the translator of a trained model.
 
         Args:
-            model: a run folder, a bundle's folder, or a bundle.
+            model: a run folder, the folder of a bundle of any format, or a bundle.
             device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
             precision: `auto` takes bf16 where the hardware multiplies it natively.
             inference: settings to use in place of the bundle's own.
+            strict: refuse volumes that are out of the model's scope, or cannot be checked.
 
         Raises:
             UserError: for a folder that is no model, damaged files, an unknown device, and
@@ -125,21 +142,23 @@ class Translator:
             if fault := path_fault(inference, config.data):
                 raise UserError(fault)
             config = config.model_copy(update={"inference": inference})
-        place = resolve_device(device)
+        networks = load_networks(bundle, device, precision)
         translator = cls(
             config,
-            {d: restore_generator(bundle, d) for d in DIRECTIONS},
+            networks.generators,
             channels=bundle.channels,
             scales=bundle.scales,
             integer=bundle.integer,
             background=bundle.background,
             pictures=bundle.pictures,
-            device=place,
-            precision=resolve_precision(precision, place),
-            model_hash=model_hash(bundle.state),
+            device=networks.device,
+            precision=networks.precision,
+            model_hash=bundle.hash,
             steps=bundle.steps,
             # Without the weights: the generators have them.
-            bundle=replace(bundle, state={}),
+            bundle=replace(bundle, state={}, graphs={}, weights_hash=bundle.hash),
+            fingerprint=bundle.fingerprint,
+            strict=strict,
         )
         translator.generators = {
             direction: translator._ready(generator)
@@ -179,21 +198,98 @@ class Translator:
             precision=resolve_precision(precision, device),
         )
 
+    @overload
     def __call__(
         self,
-        image: Volume | str | Path | nib.spatialimages.SpatialImage,
+        image: Volume | str | Path,
+        direction: Direction = ...,
+        affine: None = ...,
+        strict: bool = ...,
+    ) -> Volume: ...
+    @overload
+    def __call__(
+        self,
+        image: ImageLike,
+        direction: Direction = ...,
+        affine: ArrayLike | None = ...,
+        strict: bool = ...,
+    ) -> Any: ...
+    def __call__(
+        self,
+        image: ImageLike,
         direction: Direction = "scan_to_style",
-    ) -> Volume:
-        """Translate a volume; see `translate`."""
-        return self.translate(image, direction).image
+        affine: ArrayLike | None = None,
+        strict: bool = False,
+    ) -> Any:
+        """Translate an image into one of the same kind.
+
+        Args:
+            image: a path, a `Volume`, a nibabel image, a MONAI `MetaTensor`, or a tensor or
+                array, see `as_volume`.
+            direction: which generator.
+            affine: `(4, 4)`, voxel index to mm, RAS+: needed for a tensor or array.
+            strict: refuse what is out of the model's scope, or cannot be checked.
+
+        Returns:
+            the same kind, on the same grid; a `Volume` for a path. See `like`.
+
+        Raises:
+            UserError: as `translate` does.
+            TypeError: for what is no image, and an array without an affine.
+
+        Example:
+            >>> import nibabel, torch
+            >>> from medstyle_gan import Translator
+            >>> translator = Translator.load("runs/t1_to_t2", device="cpu")
+            >>> image = nibabel.load("patient.nii.gz")
+            >>> type(translator(image)).__name__
+            'Nifti1Image'
+            >>> array = image.get_fdata(dtype="float32")
+            >>> translator(array, affine=image.affine).shape
+            (32, 32, 8)
+            >>> translator(torch.from_numpy(array)[None], affine=image.affine).shape
+            torch.Size([1, 32, 32, 8])
+        """
+        volume = as_volume(image, affine)
+        return like(image, self.translate(volume, direction, strict=strict).image)
+
+    def check_scope(
+        self,
+        image: ImageLike,
+        direction: Direction = "scan_to_style",
+        affine: ArrayLike | None = None,
+    ) -> ScopeReport:
+        """Tell whether a volume is of the kind that this model was trained to translate.
+
+        Args:
+            image: as `__call__` takes it.
+            direction: the domain translated from is what it is compared with.
+            affine: as `__call__` takes it.
+
+        Raises:
+            UserError: for an image that is no usable volume.
+
+        Example:
+            >>> from medstyle_gan import Translator
+            >>> translator = Translator.load("runs/t1_to_t2", device="cpu")
+            >>> report = translator.check_scope("patient.nii.gz")
+            >>> report.in_scope, report.warnings
+            (True, ())
+        """
+        source, _ = DOMAINS[direction]
+        volume = as_volume(image, affine)
+        return self._check_scope(
+            prepare_volume(volume, self.config.data, source), volume.geometry, source
+        )
 
     def translate(
         self,
-        image: Volume | str | Path | nib.spatialimages.SpatialImage,
+        image: ImageLike,
         direction: Direction = "scan_to_style",
         on_progress: OnProgress | None = None,
         workspace: Workspace | None = None,
         uncertainty: bool = False,
+        strict: bool = False,
     ) -> Translation[Volume]:
         """Translate a volume, keeping its geometry.
 
@@ -205,6 +301,7 @@ class Translator:
                 voxels are the same wherever that is.
             uncertainty: also tell how far several translations differ, see
                 `translate_with_spread`; takes as many times as long.
+            strict: refuse what is out of the model's scope, or cannot be checked.
 
         Returns:
             the translation on the input's own grid, in native units of the collection
@@ -212,7 +309,8 @@ class Translator:
 
         Raises:
             UserError: for a file that is no usable volume, where the domain translated from
-                is pictures, and where there are no several translations.
+                is pictures, where there are no several translations, and with `strict` for
+                what is out of scope.
         """
         source, target = DOMAINS[direction]
         if self.pictures[source]:
@@ -221,8 +319,11 @@ class Translator:
                 "pictures (PNG, JPEG) in this direction, not volumes"
             )
         workspace = workspace or Workspace()
-        volume = as_volume(image, workspace)
+        volume = as_volume(image, workspace=workspace)
         prepared = prepare_volume(volume, self.config.data, source, workspace)
+        scope = self._check_scope(prepared, volume.geometry, source) if self.fingerprint else None
+        if strict or self.strict:
+            refuse_out_of_scope(scope)
         scale = self._native_scale(target)
         spread: np.ndarray | None = None
         if uncertainty:
@@ -247,6 +348,8 @@ class Translator:
             output_scale=scale,
             background=self.background[target],
             clipped=count_clipped(volume.array, prepared.scale, beyond),
+            warnings=() if scope is None else scope.warnings,
+            scope=scope,
             uncertainty=None if spread is None else _like(volume, spread),
         )
 
@@ -336,6 +439,9 @@ class Translator:
                 self._network(self._ready(generator), direction) for generator in found
             ]
         return self._earlier[direction]
+
+    def _check_scope(self, prepared: Prepared, geometry: Geometry, domain: Domain) -> ScopeReport:
+        return check_scope(prepared, geometry, domain, self.fingerprint.get(domain, {}))
 
     def _native_scale(self, domain: Domain) -> FittedScale:
         return COLOUR_SCALE if self.channels[domain] == 3 else self.scales[domain]

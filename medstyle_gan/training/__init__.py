@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medstyle_gan.training.exporting import export
 from medstyle_gan.training.fit import train
 
-__all__ = ["train"]
+__all__ = ["export", "train"]
