@@ -99,7 +99,7 @@ def assert_same_header(before: Any, after: Any) -> None:
         np.testing.assert_array_equal(before.header[field], after.header[field], err_msg=field)
 
 
-@pytest.mark.parametrize(("grid", "form", "version"), product(GRIDS, FORMS, [1, 2]))
+@pytest.mark.parametrize(("grid", "form", "version"), list(product(GRIDS, FORMS, [1, 2])))
 def test_every_form_of_a_nifti_header_is_given_back(
     tmp_path: Path, grid: str, form: str, version: int
 ) -> None:
@@ -112,12 +112,18 @@ def test_every_form_of_a_nifti_header_is_given_back(
 
 @pytest.mark.parametrize(
     ("shape", "stored_as"),
-    product(
-        SHAPES,
-        [
-            *(("i2", "<", None), ("u2", ">", None), ("f4", ">", None)),
-            *(("i2", ">", (2.0, -100.0)), ("u2", "<", (0.5, -10.0)), ("f4", "<", (2.0, -100.0))),
-        ],
+    list(
+        product(
+            SHAPES,
+            [
+                *(("i2", "<", None), ("u2", ">", None), ("f4", ">", None)),
+                *(
+                    ("i2", ">", (2.0, -100.0)),
+                    ("u2", "<", (0.5, -10.0)),
+                    ("f4", "<", (2.0, -100.0)),
+                ),
+            ],
+        )
     ),
 )
 def test_every_shape_type_and_byte_order_is_given_back(
