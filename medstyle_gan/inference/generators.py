@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medstyle_gan.config import Config
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle
@@ -32,17 +33,7 @@ def restore_generator(
     Raises:
         UserError: where the weights do not fit the bundle's config.
     """
-    source, target = DOMAINS[direction]
-    config = bundle.config
-    # Building draws initial weights, which must not move the caller's random stream.
-    with torch.random.fork_rng(devices=[]):
-        slices = config.data.sample_slices
-        generator = build_generator(
-            config.generator,
-            bundle.channels[source] * slices,
-            bundle.channels[target] * slices,
-            config.data.spatial_dims,
-        )
+    generator = untrained_generator(bundle.config, bundle.channels, direction)
     try:
         generator.load_state_dict(weights or bundle.generator_state(direction))
     except RuntimeError as error:
@@ -51,6 +42,27 @@ def restore_generator(
             "the model folder is damaged or was edited"
         ) from error
     return generator.eval()
+
+
+def untrained_generator(
+    config: Config, channels: Mapping[str, int], direction: Direction
+) -> nn.Module:
+    """Build one direction's generator of a config; the caller's random stream stays.
+
+    Args:
+        config: settings of the training.
+        channels: domain → channels of its images.
+        direction: which generator.
+    """
+    source, target = DOMAINS[direction]
+    slices = config.data.sample_slices
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn
+        return build_generator(
+            config.generator,
+            channels[source] * slices,
+            channels[target] * slices,
+            config.data.spatial_dims,
+        )
 
 
 def resolve_device(name: str) -> torch.device:

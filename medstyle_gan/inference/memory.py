@@ -22,6 +22,8 @@ from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.body import is_streamed
+from medstyle_gan.inference.generators import untrained_generator
+from medstyle_gan.inference.onnx_graphs import OnnxGenerator
 from medstyle_gan.inference.planning import Job
 from medstyle_gan.inference.streaming import streamed_bytes
 from medstyle_gan.inference.translator import Translator
@@ -194,10 +196,13 @@ class MemoryPlan:
         )
         key = (batch, padded)
         if key not in self._known:
-            source = DOMAINS[self.direction][0]
+            channels = self.translator.channels
+            generator = self.translator.generators[self.direction]
+            if isinstance(generator, OnnxGenerator):  # tells nothing of what it makes inside
+                generator = untrained_generator(self.translator.config, channels, self.direction)
             self._known[key] = forward_bytes(
-                self.translator.generators[self.direction],
-                (batch, self.translator.channels[source] * data.sample_slices, *padded),
+                generator.eval(),
+                (batch, channels[DOMAINS[self.direction][0]] * data.sample_slices, *padded),
                 self.translator.precision,
             )
         return self._known[key]
