@@ -78,8 +78,20 @@ class StyleTransfer(ABC, Generic[Content, Style, Code]):
     """A way to give one image the style of others, in four steps that can be called alone.
 
     Example:
-        >>> code = method.transfer(method.encode_content(image), method.encode_style([style]))
-        >>> stylised = method.decode(code)
+        >>> import torch
+        >>> from medstyle_gan.config import load_config
+        >>> from medstyle_gan.methods import STYLE_TRANSFERS
+        >>> from medstyle_gan.methods.style_transfer import StyleReference
+        >>> from medstyle_gan.networks import VGG19Features
+        >>> config = load_config(None, ["method.name=gatys", "method.steps=2"])
+        >>> gatys = STYLE_TRANSFERS[config.method.name]
+        >>> vgg = VGG19Features("random:0", gatys.layers(config.loss))
+        >>> method = gatys(vgg, config.method, config.loss)
+        >>> image, style = torch.rand(2, 1, 1, 64, 64) * 2 - 1
+        >>> look = method.encode_style([StyleReference([style])])
+        >>> code = method.transfer(method.encode_content(image), look)
+        >>> method.decode(code).shape
+        torch.Size([1, 1, 64, 64])
     """
 
     @property
