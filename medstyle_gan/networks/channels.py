@@ -16,8 +16,10 @@ def middle_slice(x: Tensor, slices: int) -> Tensor:
         slices: how many, an odd number; 1 for an image that is no stack.
 
     Returns:
-        `(B, C, *spatial)`, a view.
+        `(B, C, *spatial)`, a view; an image that is no stack itself.
     """
+    if slices == 1:
+        return x
     channels = x.shape[1] // slices
     return x.narrow(1, slices // 2 * channels, channels)
 

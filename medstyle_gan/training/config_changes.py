@@ -22,6 +22,7 @@ CHANGEABLE = (
     "guards.",
     "inference.",
     "logging.",
+    "stylize.",
     "training.checkpoint_every",
     "training.keep_checkpoints",
     "training.max_time",
