@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="translate again what exists in OUT"
     )
     parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="write a second volume beside each translation, NAME_uncertainty: how far its voxels "
+        "differ between mirrored inputs and the run's last checkpoints (standard deviation, in "
+        "the translation's units); takes as many times as long as there are of both",
+    )
+    parser.add_argument(
         "--bids",
         metavar="SUFFIX",
         help="name translations as BIDS derivatives with this suffix: --bids T2w makes "
@@ -162,7 +169,9 @@ def _command(args: argparse.Namespace) -> list[str]:
     ):
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
-    command += [f"--{name}" for name in ("overwrite", "strict") if getattr(args, name)]
+    command += [
+        f"--{name}" for name in ("overwrite", "strict", "uncertainty") if getattr(args, name)
+    ]
     return command + (["--config", args.config] if args.config else [])
 
 
@@ -196,7 +205,9 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         inference=config.inference,
         strict=args.strict,
     )
-    jobs = plan_translation(translator, inputs, args.out, args.direction, args.bids)
+    jobs = plan_translation(
+        translator, inputs, args.out, args.direction, args.bids, args.uncertainty
+    )
     mine = shard.of(jobs)
     workers = max(1, min(args.workers, len(mine)))
     memory = MemoryPlan(translator, args.direction, args.max_memory * GIBIBYTE, workers)

@@ -58,6 +58,7 @@ def translate_files(
     direction: Direction = "scan_to_style",
     overwrite: bool = False,
     patients: Patients | None = None,
+    uncertainty: bool = False,
 ) -> Iterator[Outcome]:
     """Translate files and folders into a folder; see `plan_translation` for the names.
 
@@ -71,6 +72,7 @@ def translate_files(
         direction: which way.
         overwrite: translate again what exists in `out`.
         patients: what DICOM translations say of the patient; nothing by default.
+        uncertainty: write the uncertainty beside each translation.
 
     Returns:
         one outcome a file, as each is finished.
@@ -78,7 +80,7 @@ def translate_files(
     Raises:
         UserError: as `plan_translation` does, and when `out` cannot be written to.
     """
-    jobs = plan_translation(translator, inputs, out, direction)
+    jobs = plan_translation(translator, inputs, out, direction, uncertainty=uncertainty)
     folder = None if names_a_file(Path(out)) else Path(out)
     return run_translation(translator, jobs, direction, overwrite, out=folder, patients=patients)
 
@@ -143,7 +145,6 @@ class _Work:
         self.shares = shares
         self.patients = patients
         self.model = hash_of_model(translator)
-        self.settings = hash_of_settings(translator, direction)
 
     def all(
         self, jobs: Sequence[Job], out: Path | None, shard: Shard, workers: int
@@ -180,7 +181,8 @@ class _Work:
     ) -> tuple[Outcome, Row]:
         stamped = stamp(job.sources)
         digest = hash_files(job.files) if job.files else hash_file(job.input)
-        settings = self.settings
+        uncertain = job.uncertainty is not None
+        settings = hash_of_settings(self.translator, self.direction, uncertain)
         if job.kind == "series":  # the header's are settings too, but of no other kind
             settings = hash_facts({"translation": settings, "profile": self.patients.profile})
         record = Record(digest, self.model, settings)
@@ -188,7 +190,8 @@ class _Work:
         if standing is not None:
             return _left_alone(job, standing, before, row)
         kind = KINDS[job.kind]
-        kind.refuse_foreign(job.output)
+        for target in filter(None, (job.output, job.uncertainty)):
+            kind.refuse_foreign(target)
         setting = Setting(
             self.translator,
             self.direction,
@@ -211,7 +214,7 @@ class _Work:
             time.perf_counter() - start,
             warnings,
         )
-        written = commit(job, facts, made.write)
+        written = commit(job, facts, made.write, made.write_uncertainty)
         seconds = time.perf_counter() - start
         outcome = Outcome(job.input, job.output, "done", "", seconds, warnings=warnings)
         return outcome, _row(row, "done", seconds, record, written, "; ".join(warnings))

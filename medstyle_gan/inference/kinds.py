@@ -9,6 +9,7 @@ from typing import Any
 
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.committing import Write
 from medstyle_gan.inference.memory import MemoryPlan
 from medstyle_gan.inference.picture_stack import is_stack, volume_slices, write_picture_stack
 from medstyle_gan.inference.planning import Job, JobKind
@@ -60,11 +61,11 @@ class Setting:
 
     def translate(self, job: Job) -> Translation[Volume]:
         """The job's volume, translated within the bounds of memory."""
-        if self.memory is None:
-            return self.translator.translate(job.image(), self.direction, self.on_progress)
-        translator, workspace = self.memory.fitting(job)
-        image = job.image(workspace)
-        return translator.translate(image, self.direction, self.on_progress, workspace)
+        translator, workspace = self.translator, None
+        if self.memory is not None:
+            translator, workspace = self.memory.fitting(job)
+        image, uncertain = job.image(workspace), job.uncertainty is not None
+        return translator.translate(image, self.direction, self.on_progress, workspace, uncertain)
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,13 @@ class Made:
         translation: what the sidecar tells of.
         dtype: type of the voxels as they are written.
         write: writes the output to a path whose name is the output's; the folder is new.
+        write_uncertainty: does so for the uncertainty; None where there is none.
     """
 
     translation: Translation[Any]
     dtype: str
-    write: Callable[[Path], None]
+    write: Write
+    write_uncertainty: Write | None = None
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,14 @@ class Kind:
 
 def _make_volume(setting: Setting, job: Job) -> Made:
     translation = setting.translate(job)
-    volume = translation.image
 
-    def write(path: Path) -> None:
-        write_volume(path, volume.array, volume.geometry, volume.dtype)
+    def writer(volume: Volume) -> Write:
+        return lambda path: write_volume(path, volume.array, volume.geometry, volume.dtype)
 
-    return Made(translation, str(volume.dtype), write)
+    volume, spread = translation.image, translation.uncertainty
+    return Made(
+        translation, str(volume.dtype), writer(volume), None if spread is None else writer(spread)
+    )
 
 
 def _make_series(setting: Setting, job: Job) -> Made:
@@ -118,19 +123,32 @@ def _make_series(setting: Setting, job: Job) -> Made:
     steps = "" if translator.steps is None else f", {translator.steps} steps"
     model = hash_of_model(translator)
 
-    def write(path: Path) -> None:
-        write_derived_series(
-            path,
-            translation.image,
-            source,
-            patients.profile,
-            description=f"medstyle_gan {setting.direction}",
-            derivation=f"{NOTE} {translator.config.method.name}{steps}, model {model[:16]}",
-            identity=f"{model} {hash_of_settings(translator, setting.direction)}",
-            uids=patients.uids if patients.profile == "basic" else None,
-        )
+    def writer(volume: Volume, uncertainty: bool) -> Write:
+        note = "Standard deviation of several translations, no image. " if uncertainty else ""
+        made_by = hash_of_settings(translator, setting.direction, uncertainty)
 
-    return Made(translation, "int16", write)
+        def write(path: Path) -> None:
+            write_derived_series(
+                path,
+                volume,
+                source,
+                patients.profile,
+                description=f"medstyle_gan {setting.direction}{' uncertainty' * uncertainty}",
+                derivation=f"{note}{NOTE} {translator.config.method.name}{steps}, "
+                f"model {model[:16]}",
+                identity=f"{model} {made_by}",
+                uids=patients.uids if patients.profile == "basic" else None,
+            )
+
+        return write
+
+    spread = translation.uncertainty
+    return Made(
+        translation,
+        "int16",
+        writer(translation.image, False),
+        None if spread is None else writer(spread, True),
+    )
 
 
 def _make_picture_stack(setting: Setting, job: Job) -> Made:

@@ -107,7 +107,7 @@ class MemoryPlan:
                 header = job.header()
             except UserError:  # it fails later, with its reason
                 continue
-            estimate = self.of_volume(header)
+            estimate = self.of_volume(header, job.uncertainty is not None)
             if (
                 largest is None
                 or estimate.resident + estimate.disk > largest.resident + largest.disk
@@ -115,8 +115,12 @@ class MemoryPlan:
                 largest = estimate
         return largest
 
-    def of_volume(self, header: VolumeHeader | Volume) -> Estimate:
+    def of_volume(self, header: VolumeHeader | Volume, uncertainty: bool = False) -> Estimate:
         """How a volume is translated: as many slices at once as fit, its arrays where they do.
+
+        Args:
+            header: the volume's.
+            uncertainty: whether its uncertainty is asked for.
 
         Raises:
             UserError: not even one slice at a time fits.
@@ -134,7 +138,10 @@ class MemoryPlan:
             + resampled
             + 4 * channels * voxels
         )
-        fixed = _LIBRARIES + self.workers * _SLABS + self._weights()
+        if uncertainty:
+            # One translation, the mean and the deviation of all, and that in native units.
+            arrays += worked * (3 * 4 * channels + 4) + (4 * voxels if resampled else 0)
+        fixed = _LIBRARIES + self.workers * _SLABS + self._weights(uncertainty)
         if data.dims == 3:
             # MONAI keeps the padded volume, the sum of the windows and that of their weights.
             fixed += 4 * worked * (2 + 2 * channels)
@@ -172,7 +179,7 @@ class MemoryPlan:
         Raises:
             UserError: the volume cannot be read, or does not fit.
         """
-        estimate = self.of_volume(job.header())
+        estimate = self.of_volume(job.header(), job.uncertainty is not None)
         workspace = Workspace(job.output.parent, estimate.arrays)
         inference = self.translator.config.inference
         if estimate.batch_size == inference.batch_size:
@@ -207,8 +214,10 @@ class MemoryPlan:
             )
         return self._known[key]
 
-    def _weights(self) -> int:
-        generators = self.translator.generators.values()
+    def _weights(self, uncertainty: bool) -> int:
+        generators = list(self.translator.generators.values())
+        if uncertainty:  # those of earlier checkpoints are there too
+            generators += [n.generator for n in self.translator.networks(self.direction)[1:]]
         return sum(t.nbytes for g in generators for t in (*g.parameters(), *g.buffers()))
 
     def _on_gpu(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bids import derivative_name
 from medstyle_gan.inference.translator import Translator
+from medstyle_gan.inference.uncertainty_files import is_uncertainty, stem_of, uncertainty_path
 from medstyle_gan.volumes import (
     PICTURE_SUFFIXES,
     VOLUME_SUFFIXES,
@@ -45,6 +46,8 @@ class Job:
         relative: the input's name below the folder that was given.
         files: all files of the input, where it is not one file.
         series: the DICOM series, where the input is one.
+        uncertainty: where the uncertainty goes, in the output's own format; None where it is
+            not asked for.
     """
 
     input: Path
@@ -54,6 +57,7 @@ class Job:
     relative: Path = field(default=Path())
     files: tuple[Path, ...] = ()
     series: DicomSeries | None = None
+    uncertainty: Path | None = None
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -83,14 +87,15 @@ def plan_translation(
     out: str | Path,
     direction: Direction = "scan_to_style",
     bids: str | None = None,
+    uncertainty: bool = False,
 ) -> list[Job]:
     """Find the files to translate and where each translation goes.
 
     A file named in `inputs` goes to OUT/<its name>, a file in a folder to OUT/<its path in
     the folder>, a DICOM series to OUT/<its folder's path in the folder>/series-<its number>.
     The output has the input's format, but for `.mhd`, which becomes one `.mha`. Folders are
-    searched recursively, without hidden files and without OUT. OUT may itself be a file name
-    where there is one input.
+    searched recursively, without hidden files, without OUT and without the uncertainties of
+    earlier translations. OUT may itself be a file name where there is one input.
 
     Args:
         translator: its model says whether volumes or pictures are translated.
@@ -99,16 +104,21 @@ def plan_translation(
         direction: which way.
         bids: name translations as BIDS derivatives with this suffix, such as `T2w`; see
             `bids.derivative_name`.
+        uncertainty: write the uncertainty beside each translation, see `uncertainty_path`.
 
     Returns:
         the jobs, in order of their outputs' names, which is the same in every process.
 
     Raises:
         UserError: for an input that does not exist, nothing to translate, two inputs with the
-            same output, an output that is an input, and names that are not BIDS where asked.
+            same output, an output that is an input, names that are not BIDS where asked, and
+            an uncertainty that the model, or the format of its outputs, cannot have.
     """
     out = Path(out)
     kind = _job_kind(translator, direction)
+    if uncertainty:
+        _refuse_pictures(kind)
+        translator.uncertainty_over(direction)  # raises where there is only one translation
     files = list(_distinct(_find_files([Path(i) for i in inputs], out, kind)))
     if not files:
         wanted = PICTURE_SUFFIXES if kind == "picture" else (*VOLUME_SUFFIXES, "DICOM")
@@ -140,6 +150,10 @@ def plan_translation(
             )
             for file, relative, series in files
         ]
+    if uncertainty:
+        jobs = [
+            replace(job, uncertainty=uncertainty_path(job.output, bids is not None)) for job in jobs
+        ]
     _refuse_clashes(jobs)
     return sorted(jobs, key=lambda job: str(job.output))
 
@@ -158,6 +172,19 @@ def _job_kind(translator: Translator, direction: Direction) -> JobKind:
     return "picture_stack"
 
 
+def _refuse_pictures(kind: JobKind) -> None:
+    if kind == "picture":
+        raise UserError(
+            "--uncertainty: this model takes pictures in this direction, and only volumes have "
+            "an uncertainty; leave it out"
+        )
+    if kind == "picture_stack":
+        raise UserError(
+            "--uncertainty: its float values cannot be written as PNGs; leave it out, or set "
+            "inference.picture_output=nifti"
+        )
+
+
 def _find_files(inputs: Sequence[Path], out: Path, kind: JobKind) -> Iterator[Found]:
     """Each file or series with its path below the output folder."""
     usable = is_picture if kind == "picture" else is_volume
@@ -165,10 +192,11 @@ def _find_files(inputs: Sequence[Path], out: Path, kind: JobKind) -> Iterator[Fo
     for path in inputs:
         if path.is_dir():
             for file in _walk(path, out):
-                if usable(file):
+                if usable(file) and not is_uncertainty(file):
                     yield file, file.relative_to(path), None
             if kind != "picture":
-                yield from _series(find_series(path, skip=out), path)
+                found = find_series(path, skip=out)
+                yield from _series((s for s in found if not is_uncertainty(s.folder)), path)
         elif path.is_symlink() and not path.exists():
             raise UserError(
                 f"{path}: is a symbolic link that leads nowhere or back to itself; mend it"
@@ -177,6 +205,10 @@ def _find_files(inputs: Sequence[Path], out: Path, kind: JobKind) -> Iterator[Fo
             raise UserError(f"{path}: no such file or folder; check the path")
         elif kind != "picture" and not usable(path) and is_dicom(path):
             dicom.append(path)
+        elif is_uncertainty(path):
+            raise UserError(
+                f"{path}: is the uncertainty of a translation, not an image; leave it out"
+            )
         else:
             # A file that is named is never left out: an unusable one fails with its reason.
             yield path, Path(path.name), None
@@ -244,7 +276,7 @@ def _job(
     named: bool = False,
 ) -> Job:
     """The job of one input; `named` where the user gave the output's own name."""
-    stem = target.name if series and not named else _stem(target)
+    stem = target.name if series and not named else stem_of(target)
     if kind == "picture_stack":
         output = target.with_name(stem)
     elif kind == "picture":
@@ -257,18 +289,11 @@ def _job(
     return Job(file, output, sidecar, kind, relative, series.files if series else (), series)
 
 
-def _stem(path: Path) -> str:
-    for suffix in sorted((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES), key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
-
-
 def _refuse_clashes(jobs: Sequence[Job]) -> None:
     inputs = {os.path.realpath(file): file for job in jobs for file in (job.input, *job.files)}
     written: dict[str, Job] = {}
     for job in jobs:
-        for target in (job.output, job.sidecar):
+        for target in filter(None, (job.output, job.sidecar, job.uncertainty)):
             real = os.path.realpath(target)
             if real in inputs:
                 raise UserError(

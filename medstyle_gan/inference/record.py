@@ -39,11 +39,18 @@ def hash_of_model(translator: Translator) -> str:
     return model_hash(state)
 
 
-def hash_of_settings(translator: Translator, direction: Direction) -> str:
+def hash_of_settings(
+    translator: Translator, direction: Direction, uncertainty: bool = False
+) -> str:
     """The hash of all that shapes a translation beside the weights and the input.
 
     How many slices go at once is not among it, nor which of two devices computed in the same
     precision, nor the versions of the software (the sidecar tells both).
+
+    Args:
+        translator: the model.
+        direction: which way.
+        uncertainty: whether the uncertainty is asked for, which other checkpoints change.
     """
     config = translator.config
     names = {"dims", "plane", "spacing", "sample_size", "intensity"}
@@ -57,4 +64,6 @@ def hash_of_settings(translator: Translator, direction: Direction) -> str:
         "integer": translator.integer,
         "background": translator.background,
     }
+    if uncertainty:
+        facts["uncertainty"] = translator.uncertainty_over(direction)
     return hash_facts(facts)

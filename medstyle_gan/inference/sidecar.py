@@ -39,7 +39,7 @@ def describe_translation(
         seconds: time of reading and translating.
         warnings: what is noteworthy, without names or paths.
     """
-    return {
+    facts: dict[str, Any] = {
         "synthetic": True,
         "note": NOTE,
         "direction": translation.direction,
@@ -63,6 +63,14 @@ def describe_translation(
         "warnings": list(warnings),
         "versions": package_versions(),
     }
+    if translation.uncertainty is not None:
+        facts["uncertainty"] = {
+            "what": "standard deviation (of a sample, over n - 1) of n translations of the input, "
+            "each voxel's; 0 outside the body; of colour the root mean square over channels",
+            "unit": "that of the translation",
+            "over": translator.uncertainty_over(translation.direction),
+        }
+    return facts
 
 
 def refuse_other_json(path: Path) -> None:

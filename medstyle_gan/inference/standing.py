@@ -10,6 +10,9 @@ from medstyle_gan.inference.manifest import Row
 from medstyle_gan.inference.planning import Job
 from medstyle_gan.inference.record import Record
 from medstyle_gan.inference.sidecar import read_sidecar
+from medstyle_gan.inference.uncertainty_files import UNCERTAINTY_HASH
+
+_MISSING = "its uncertainty is missing"
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,20 @@ def examine(job: Job, row: Row | None, wanted: Record) -> Standing | None:
         wanted: hashes of the input, model and settings as they are now.
 
     Returns:
-        None where nothing stands there.
+        None where nothing stands there, or only the uncertainty that a killed process left.
 
     Raises:
         UserError: the output cannot be read.
     """
-    if not job.output.exists():
-        return None
     known, output = _remembered(job, row)
+    if not job.output.exists():
+        if _fault_of_uncertainty(job) in ("", _MISSING):
+            return None
+        reason = (
+            f"something stands at {job.uncertainty}, where its uncertainty goes, that this "
+            "program knows nothing of"
+        )
+        return Standing("stale", reason, known, output)
     if not output:
         reason = "something stands there that is no translation this program knows of"
     elif hash_output(job.output) != output:
@@ -61,9 +70,22 @@ def examine(job: Job, row: Row | None, wanted: Record) -> Standing | None:
         reason = "it was translated with other settings"
     elif not read_sidecar(job.sidecar):
         reason = "its sidecar is missing, which says that it is synthetic"
+    elif fault := _fault_of_uncertainty(job):
+        reason = fault
     else:
         return Standing("verified", "", known, output)
     return Standing("stale", reason, known, output)
+
+
+def _fault_of_uncertainty(job: Job) -> str:
+    """What is wrong with the uncertainty beside an output; nothing where none is asked for."""
+    if job.uncertainty is None:
+        return ""
+    if not job.uncertainty.exists():
+        return _MISSING
+    if hash_output(job.uncertainty) != read_sidecar(job.sidecar).get(UNCERTAINTY_HASH):
+        return "its uncertainty was changed after it was written"
+    return ""
 
 
 def _remembered(job: Job, row: Row | None) -> tuple[Record, str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import InferenceConfig, path_fault
+from medstyle_gan.config.schema import Flip, InferenceConfig, path_fault
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume, restore_array
 from medstyle_gan.data.words import DOMAINS, Direction, Domain
@@ -44,6 +44,7 @@ from medstyle_gan.inference.uncertainty import (
     native_spread,
     restore_earlier,
     translate_with_spread,
+    ways_to_see,
 )
 from medstyle_gan.inference.winograd import with_fewer_multiplications
 from medstyle_gan.networks.precision import Precision, resolve_precision
@@ -110,7 +111,7 @@ class Translator:
         self.model_hash = model_hash
         self.steps = steps
         self._bundle = bundle
-        self._earlier: dict[Direction, list[Network]] = {}
+        self._earlier: dict[Direction, dict[int, nn.Module]] = {}
         self.fingerprint = dict(fingerprint or {})
         self.strict = strict
 
@@ -327,11 +328,12 @@ class Translator:
         scale = self._native_scale(target)
         spread: np.ndarray | None = None
         if uncertainty:
-            networks = [self.network(direction), *self._earlier_networks(direction)]
+            networks = self.networks(direction)
             unit, deviations = translate_with_spread(networks, prepared, on_progress)
             spread = restore_array(
                 native_spread(deviations, prepared, scale), prepared, volume.geometry
             )
+            del deviations
         else:
             unit = translate_mirrored(self.network(direction), prepared, on_progress)
         native = native_body(unit, prepared.foreground, scale, self.background[target])
@@ -414,6 +416,35 @@ class Translator:
         """A direction's generator with all that decides how it is run."""
         return self._network(self.generators[direction], direction)
 
+    def networks(self, direction: Direction) -> list[Network]:
+        """All of a direction's generators that the uncertainty is over, the model's own first.
+
+        Raises:
+            UserError: for a file that is no checkpoint of this model.
+        """
+        earlier = self._earlier_generators(direction).values()
+        return [self.network(direction), *(self._network(g, direction) for g in earlier)]
+
+    def uncertainty_over(self, direction: Direction) -> dict[str, Any]:
+        """Which translations the uncertainty is the spread of, in plain values.
+
+        Returns:
+            `flips`, the sets of axes that the volume is mirrored along; `steps` of the
+            generators, the model's own first; and the number of `translations`.
+
+        Raises:
+            UserError: where there is only one translation, and for a file that is no
+                checkpoint of this model.
+        """
+        steps = [self.steps, *self._earlier_generators(direction)]
+        seen = ways_to_see(self.network(direction), len(steps))
+        names = get_args(Flip)
+        return {
+            "flips": [[names[axis] for axis in axes] for axes in seen],
+            "steps": steps,
+            "translations": len(steps) * len(seen),
+        }
+
     def _network(self, generator: nn.Module, direction: Direction) -> Network:
         source, target = DOMAINS[direction]
         return Network(
@@ -430,14 +461,14 @@ class Translator:
         """A restored generator where it runs, and as it runs fastest there."""
         return with_fewer_multiplications(generator.to(self.device), self.device, self.precision)
 
-    def _earlier_networks(self, direction: Direction) -> list[Network]:
-        """Those of the run's earlier checkpoints, read when they are asked for first."""
+    def _earlier_generators(self, direction: Direction) -> dict[int, nn.Module]:
+        """Those of the run's earlier checkpoints by step, read when they are asked for first."""
         if direction not in self._earlier:
             bundle = self._bundle
-            found = [] if bundle is None else restore_earlier(bundle, direction)
-            self._earlier[direction] = [
-                self._network(self._ready(generator), direction) for generator in found
-            ]
+            found = {} if bundle is None else restore_earlier(bundle, direction)
+            self._earlier[direction] = {
+                step: self._ready(generator) for step, generator in found.items()
+            }
         return self._earlier[direction]
 
     def _check_scope(self, prepared: Prepared, geometry: Geometry, domain: Domain) -> ScopeReport:

@@ -51,17 +51,8 @@ def translate_with_spread(
         UserError: where there is only one translation.
     """
     main = networks[0]
-    own = seen = mirrored_axes(main)
-    if len(own) == 1 and 0 in moved_axes(main):
-        seen = [(), (0,)]  # left to right
+    own, seen = mirrored_axes(main), ways_to_see(main, len(networks))
     members = [(network, axes) for network in networks for axes in seen]
-    if len(members) < 2:
-        raise UserError(
-            "the uncertainty is the spread of several translations, and there is only one: this "
-            f"model's slices are {main.data.plane}, where left and right are not mirrored, and no "
-            "earlier checkpoint stands beside it; set inference.flips=[anterior_posterior], or "
-            "give the run folder with its checkpoints/"
-        )
     translation, mean, squares = (prepared.zeros(main.out_channels) for _ in range(3))
     for index, (network, axes) in enumerate(members):
         part = part_of(on_progress, index, len(members))
@@ -75,12 +66,36 @@ def translate_with_spread(
             mean[slab] += change / np.float32(index + 1)
             squares[slab] += change * (unit[slab] - mean[slab])
             release(unit, translation, mean, squares)
+        del unit  # before the next is made
     for slab in slabs(mean.shape, slow_axis(mean)):
         if len(own) > 1:
             translation[slab] *= np.float32(1 / len(own))
         squares[slab] = np.sqrt(squares[slab] / np.float32(len(members) - 1))
         release(translation, squares)
     return translation, squares
+
+
+def ways_to_see(network: Network, networks: int) -> list[tuple[int, ...]]:
+    """The sets of axes along which each generator sees the volume mirrored.
+
+    Args:
+        network: the model's own.
+        networks: how many generators there are.
+
+    Raises:
+        UserError: where there would be only one translation.
+    """
+    seen = mirrored_axes(network)
+    if len(seen) == 1 and 0 in moved_axes(network):
+        seen = [(), (0,)]  # left to right
+    if networks * len(seen) < 2:
+        raise UserError(
+            "the uncertainty is the spread of several translations, and there is only one: this "
+            f"model's slices are {network.data.plane}, where left and right are not mirrored, and "
+            "no earlier checkpoint stands beside it; set inference.flips=[anterior_posterior], or "
+            "give the run folder with its checkpoints/"
+        )
+    return seen
 
 
 def native_spread(deviations: np.ndarray, prepared: Prepared, scale: FittedScale) -> np.ndarray:
@@ -104,7 +119,7 @@ def native_spread(deviations: np.ndarray, prepared: Prepared, scale: FittedScale
     return spread
 
 
-def restore_earlier(bundle: Bundle, direction: Direction) -> list[nn.Module]:
+def restore_earlier(bundle: Bundle, direction: Direction) -> dict[int, nn.Module]:
     """The generator as it was in the other checkpoints that its run has kept.
 
     Args:
@@ -112,27 +127,30 @@ def restore_earlier(bundle: Bundle, direction: Direction) -> list[nn.Module]:
         direction: which generator.
 
     Returns:
-        generators in evaluation mode, oldest first; empty without checkpoints.
+        step → generator in evaluation mode, oldest first; empty without checkpoints.
 
     Raises:
         UserError: for a file that is no checkpoint of this model.
     """
     if bundle.folder is None or bundle.folder.name != "model":
-        return []
+        return {}
     paths = sorted((bundle.folder.parent / "checkpoints").glob("step_*.ckpt"))
     found = (_weights(path, bundle, direction) for path in paths)
-    return [restore_generator(bundle, direction, weights) for weights in found if weights]
+    return {
+        step: restore_generator(bundle, direction, weights) for step, weights in found if weights
+    }
 
 
-def _weights(path: Path, bundle: Bundle, direction: Direction) -> dict[str, Tensor] | None:
-    """One checkpoint's; None for the model's own step."""
+def _weights(path: Path, bundle: Bundle, direction: Direction) -> tuple[int, dict[str, Tensor]]:
+    """One checkpoint's step and weights; none for the model's own step."""
     try:
         # Mapped: of the optimisers' state, most of the file, nothing is read.
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if state["step"] == bundle.steps:
-            return None
+            return state["step"], {}
         kept = state["ema"]["generators"] if bundle.config.inference.ema else state["networks"]
-        return {name: tensor.clone() for name, tensor in kept[direction].items()}
+        weights = {name: tensor.clone() for name, tensor in kept[direction].items()}
+        return int(state["step"]), weights
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{path}: not a readable checkpoint of this run ({type(error).__name__}); move it "
