@@ -156,8 +156,8 @@ def test_names_that_clash_are_refused(tmp_path: Path) -> None:
     assert len(plan_translation(translator, inputs, out)) == 2
     with pytest.raises(UserError, match=r"would both be written to .*a_uncertainty\.nii"):
         plan_translation(translator, inputs, out, uncertainty=True)
+    files = [tmp_path / "in" / "a_uncertainty.nii", tmp_path / "in" / "a.nii"]
     with pytest.raises(UserError, match="would replace the input"):
-        files = [tmp_path / "in" / "a_uncertainty.nii", tmp_path / "in" / "a.nii"]
         plan_translation(translator, files, tmp_path / "in", uncertainty=True)
 
 
@@ -312,7 +312,7 @@ def test_its_arrays_and_generators_are_foretold(
     translator.translate(path, workspace=workspace, uncertainty=True)
     assert alone.arrays < workspace.most <= beside.arrays
     generator = translator.generators["scan_to_style"]
-    weights = sum(t.nbytes for t in generator.state_dict().values())
+    weights = sum(t.nbytes for t in (*generator.parameters(), *generator.buffers()))
     assert beside.resident - alone.resident == weights + beside.arrays - alone.arrays
     _, narrow = MemoryPlan(translator, "scan_to_style", 8 * GIBIBYTE, 1).fitting(
         *plan_translation(translator, [path], tmp_path / "out", uncertainty=True)
