@@ -45,8 +45,8 @@ from medstyle_gan.inference.uncertainty import (
     restore_earlier,
     translate_with_spread,
 )
-from medstyle_gan.inference.winograd import with_fewer_multiplications
 from medstyle_gan.networks.precision import Precision, resolve_precision
+from medstyle_gan.networks.winograd import with_fewer_multiplications
 from medstyle_gan.volumes import Geometry, Picture, Volume
 from medstyle_gan.volumes.workspace import Workspace
 
