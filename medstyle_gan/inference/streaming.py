@@ -39,12 +39,12 @@ from medstyle_gan.inference.feature_maps import (
 from medstyle_gan.inference.generators import arithmetic, refuse_diverged
 from medstyle_gan.inference.network import Network, OnProgress
 from medstyle_gan.inference.statistics import SliceMoments, WholeMoments
-from medstyle_gan.inference.winograd import WinogradConv
 from medstyle_gan.networks import ResNetGenerator, UNetGenerator
 from medstyle_gan.networks.convolutions import OutputConv, ResizeConv
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.precision import at_least_fp32
 from medstyle_gan.networks.resnet import ResidualBlock
+from medstyle_gan.networks.winograd import WinogradConv
 
 _GIBIBYTE = 2**30
 # Between two norms: maps before and after each layer, and a convolution's own copies of them.

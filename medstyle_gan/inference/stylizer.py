@@ -23,6 +23,7 @@ from medstyle_gan.methods import (
 )
 from medstyle_gan.methods.affine_structure import keep_structure
 from medstyle_gan.networks import VGG19Features, adapt_channels
+from medstyle_gan.networks.winograd import winograd_pays
 
 
 def build_style_transfer(
@@ -50,7 +51,10 @@ def build_style_transfer(
     layers = Gatys.layers(config.loss)
     # With neither weight there is no layer; Gatys says so.
     vgg = VGG19Features(
-        config.vgg.weights, layers or ["relu1_1"], method.pooling, winograd=True
+        config.vgg.weights,
+        layers or ["relu1_1"],
+        method.pooling,
+        winograd=winograd_pays(device, method.features),
     ).to(device)
     return Gatys(vgg, method, config.loss, config.training.seed)
 

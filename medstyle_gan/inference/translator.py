@@ -46,8 +46,8 @@ from medstyle_gan.inference.uncertainty import (
     translate_with_spread,
     ways_to_see,
 )
-from medstyle_gan.inference.winograd import with_fewer_multiplications
 from medstyle_gan.networks.precision import Precision, resolve_precision
+from medstyle_gan.networks.winograd import with_fewer_multiplications
 from medstyle_gan.volumes import Geometry, Picture, Volume
 from medstyle_gan.volumes.workspace import Workspace
 

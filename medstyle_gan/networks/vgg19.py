@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medstyle_gan.errors import UserError
 from medstyle_gan.networks.channels import adapt_channels
 from medstyle_gan.networks.vgg19_weights import convolution_shapes, load_vgg19_weights
-from medstyle_gan.networks.winograd import MINIMUM_CHANNELS, convolve, transform_weights
+from medstyle_gan.networks.winograd import WINOGRAD_CHANNELS, WinogradConv
 
 # Of the RGB values in [0, 1] that torchvision's classification networks were trained on.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,8 +52,8 @@ class VGG19Features(nn.Module):
         layers: names of the wanted layers: convN_M, reluN_M or poolN.
         pooling: `max`, which the weights were trained with, or `average`, which Gatys et al.
             (2016) found to give smoother pictures.
-        winograd: convolutions of many channels by fewer products where that is faster (fp32 on a
-            CPU), for as much memory again as their weights take.
+        winograd: convolutions of many channels as `WinogradConv`, which keep no other weights;
+            for fp32 or more where `winograd_pays`.
 
     Raises:
         UserError: for an unknown layer, or weights that are missing or not a VGG-19's.
@@ -75,8 +75,6 @@ class VGG19Features(nn.Module):
         winograd: bool = False,
     ) -> None:
         super().__init__()
-        self._winograd = winograd
-        self._transformed: dict[str, Tensor] = {}
         self._pool = F.max_pool2d if pooling == "max" else F.avg_pool2d
         self.layers = tuple(dict.fromkeys(layers))
         unknown = [name for name in self.layers if name not in LAYERS]
@@ -89,13 +87,19 @@ class VGG19Features(nn.Module):
         self._plan = LAYERS[: deepest + 1]
         self.minimum_size = 2 ** sum(name.startswith("pool") for name in self._plan)
         state = load_vgg19_weights(weights)
-        # Buffers that are not persistent: in no state dict, and nothing to an optimiser.
-        for name in self._plan:
-            if name.startswith("conv"):
-                for kind in ("weight", "bias"):
-                    self.register_buffer(
-                        f"{name}_{kind}", state[f"{name}.{kind}"], persistent=False
-                    )
+        self._winograd = nn.ModuleDict()
+        convolutions = [name for name in self._plan if name.startswith("conv")]
+        # Of the weights as they came, which are not all kept.
+        kinds = [f"{name}.{kind}" for name in convolutions for kind in ("weight", "bias")]
+        self._identity = _sha256(state[kind] for kind in kinds) if winograd else None
+        for name in convolutions:
+            weight, bias = state.pop(f"{name}.weight"), state.pop(f"{name}.bias")
+            if winograd and min(weight.shape[:2]) >= WINOGRAD_CHANNELS:
+                self._winograd[name] = WinogradConv(weight, bias, padding=1)
+                continue
+            # Buffers that are not persistent: in no state dict, and nothing to an optimiser.
+            self.register_buffer(f"{name}_weight", weight, persistent=False)
+            self.register_buffer(f"{name}_bias", bias, persistent=False)
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             statistic = torch.tensor(values).view(1, 3, 1, 1)
             self.register_buffer(name, statistic, persistent=False)
@@ -108,7 +112,6 @@ class VGG19Features(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self._cast.clear()
-        self._transformed.clear()
         return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -124,11 +127,14 @@ class VGG19Features(nn.Module):
 
         Raises:
             UserError: for images too small to reach the deepest layer.
+            ValueError: `winograd` in less than fp32.
         """
         self.refuse_small(x.shape[-2:])
         device = x.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else self.mean.dtype
+        if self._winograd and dtype.itemsize < 4:
+            raise ValueError(f"winograd=True is for fp32 or more, not {dtype}")
         with torch.autocast(device, enabled=False):
             rgb = adapt_channels(x.to(self.mean.dtype), 3)
             normalized = ((rgb / 2 + 0.5 - self.mean) / self.std).to(dtype)
@@ -137,11 +143,9 @@ class VGG19Features(nn.Module):
 
     def identity(self) -> str:
         """SHA-256 of the weights, wherever they came from, down to the deepest wanted layer."""
-        total = hashlib.sha256()
-        for name, buffer in self.named_buffers():
-            if name.startswith("conv"):
-                total.update(buffer.cpu().float().numpy().tobytes())
-        return total.hexdigest()
+        if self._identity is not None:
+            return self._identity
+        return _sha256(b for name, b in self.named_buffers() if name.startswith("conv"))
 
     def refuse_small(self, size: Sequence[int], larger: str = "data.sample_size") -> None:
         """Refuse images `(height, width)` that do not reach the deepest layer.
@@ -166,7 +170,10 @@ class VGG19Features(nn.Module):
         deepest = max(self._plan.index(name) for name in wanted)
         for name in self._plan[: deepest + 1]:
             if name.startswith("conv"):
-                x = self._convolved(name, x, weights[f"{name}_weight"], weights[f"{name}_bias"])
+                if name in self._winograd:
+                    x = self._winograd[name](x)
+                else:
+                    x = F.conv2d(x, weights[f"{name}_weight"], weights[f"{name}_bias"], padding=1)
             elif name.startswith("relu"):
                 # A captured convolution must stay what it was.
                 x = F.relu(x) if name.replace("relu", "conv") in wanted else F.relu_(x)
@@ -174,14 +181,6 @@ class VGG19Features(nn.Module):
                 x = self._pool(x, kernel_size=2, stride=2)
             if name in wanted:
                 yield name, x
-
-    def _convolved(self, name: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        few = min(weight.shape[:2]) < MINIMUM_CHANNELS
-        if few or not self._winograd or x.dtype != torch.float32 or x.device.type != "cpu":
-            return F.conv2d(x, weight, bias, padding=1)
-        if name not in self._transformed:
-            self._transformed[name] = transform_weights(weight)
-        return convolve(x, self._transformed[name], bias)
 
     def _parameters_in(self, dtype: torch.dtype) -> dict[str, Tensor]:
         # Autocast caches casts of trained weights only; frozen ones it would cast each time.
@@ -192,3 +191,10 @@ class VGG19Features(nn.Module):
                 if name.startswith("conv")
             }
         return self._cast[dtype]
+
+
+def _sha256(tensors: Iterable[Tensor]) -> str:
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(tensor.cpu().float().numpy().tobytes())
+    return total.hexdigest()

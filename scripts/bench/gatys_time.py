@@ -73,7 +73,7 @@ class OurGatys:
         assert isinstance(config.method, GatysConfig)
         method = config.method.model_copy(update={"features": "bf16" if bf16 else "fp32"})
         layers = Gatys.layers(config.loss)
-        vgg = VGG19Features(config.vgg.weights, layers, method.pooling, winograd=True)
+        vgg = VGG19Features(config.vgg.weights, layers, method.pooling, winograd=not bf16)
         gatys = Gatys(vgg, method, config.loss)
         encoded = gatys.encode_content(content)
         styles = gatys.encode_style([StyleReference([style])])

@@ -14,7 +14,9 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator
-from medstyle_gan.networks import build_generator
+from medstyle_gan.inference.streaming import can_stream
+from medstyle_gan.networks import ResNetGenerator, build_generator
+from medstyle_gan.networks.winograd import WinogradConv
 from medstyle_gan.volumes import Geometry, Picture, Volume, read_volume, write_volume
 
 from .conftest import (
@@ -377,3 +379,19 @@ def test_from_generators_works_where_the_generators_are() -> None:
     assert translator.device.type == "cpu"
     slices = np.random.default_rng(0).uniform(-1, 1, (7, 1, 10, 9)).astype(np.float32)
     np.testing.assert_array_equal(translator.translate_slices(slices, "scan_to_style"), slices)
+
+
+def test_a_loaded_model_multiplies_less_on_a_cpu() -> None:
+    config = make_config(generator={"name": "resnet", "ngf": 48, "blocks": 1})
+    bundle = make_bundle(config)
+    slices = np.random.default_rng(0).uniform(-1, 1, (3, 1, 16, 16)).astype(np.float32)
+    translator = Translator.load(bundle, "cpu", "fp32")
+    generator = translator.generators["scan_to_style"]
+    assert any(isinstance(m, WinogradConv) for m in generator.modules())
+    assert can_stream(generator)
+    direct = ResNetGenerator(ngf=48, blocks=1).eval()
+    direct.load_state_dict(bundle.generator_state("scan_to_style"))
+    with torch.no_grad():
+        expected = direct(torch.from_numpy(slices)).numpy()
+    ours = translator.translate_slices(slices, "scan_to_style")
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
