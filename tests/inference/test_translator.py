@@ -324,11 +324,16 @@ def test_path_volume_and_nibabel_image_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "scan.nii.gz"
     nib.save(nib.Nifti1Image(textured_body((14, 12, 5)).astype(np.int16), GRIDS["oblique"]), path)
     translator = Translator.load(make_bundle())
-    results = [translator(x) for x in (path, str(path), read_volume(path), nib.load(path))]
-    for result in results[1:]:
-        np.testing.assert_array_equal(result.array, results[0].array)
-        np.testing.assert_array_equal(result.geometry.affine, results[0].geometry.affine)
-        assert result.geometry.sform_code == results[0].geometry.sform_code
+    first, *others = (translator(x) for x in (path, str(path), read_volume(path)))
+    for result in others:
+        np.testing.assert_array_equal(result.array, first.array)
+        np.testing.assert_array_equal(result.geometry.affine, first.geometry.affine)
+        assert result.geometry.sform_code == first.geometry.sform_code
+    image = translator(nib.load(path))
+    assert isinstance(image, nib.Nifti1Image)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), first.array)
+    np.testing.assert_array_equal(image.affine, first.geometry.affine)
+    assert image.get_sform(coded=True)[1] == first.geometry.sform_code
 
 
 @pytest.mark.parametrize(
