@@ -150,4 +150,6 @@ def _to_nibabel(volume: Volume) -> nib.Nifti1Image:
     array = array.reshape(volume.geometry.shape)
     header.set_data_dtype(array.dtype)
     kind = nib.Nifti1Image if volume.geometry.version == 1 else nib.Nifti2Image
-    return kind(array, None, header)
+    header.set_data_shape(array.shape)
+    # The header's own: given any other, nibabel would set the forms and their codes anew.
+    return kind(array, header.get_best_affine(), header)
