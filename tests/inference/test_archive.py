@@ -123,6 +123,19 @@ def test_a_changed_input_model_or_setting_is_told_apart(
     assert outcome.status == "stale"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_sidecar_of_another_format_of_the_same_name_is_kept(
+    tmp_path: Path, write_scan: WriteScan, overwrite: bool
+) -> None:
+    paths, out = [write_scan("a.nii"), write_scan("a.nii.gz", seed=1)], tmp_path / "out"
+    list(translate_files(identity_translator(), paths[:1], out))
+    before = {name: (out / name).read_bytes() for name in files_in(out)}
+    (outcome,) = translate_files(identity_translator(), paths[1:], out, overwrite=overwrite)
+    assert outcome.status == "failed"
+    assert "a.json: is the sidecar of a.nii, which a.nii.gz would take away" in outcome.reason
+    assert {name: (out / name).read_bytes() for name in files_in(out)} == before
+
+
 def test_something_of_unknown_origin_is_never_taken_for_a_translation(
     tmp_path: Path, write_scan: WriteScan
 ) -> None:
