@@ -150,4 +150,4 @@ def _to_nibabel(volume: Volume) -> nib.Nifti1Image:
     array = array.reshape(volume.geometry.shape)
     header.set_data_dtype(array.dtype)
     kind = nib.Nifti1Image if volume.geometry.version == 1 else nib.Nifti2Image
-    return kind(array, None, header)
+    return kind(array, header.get_best_affine(), header)
