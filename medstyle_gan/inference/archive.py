@@ -21,7 +21,7 @@ from medstyle_gan.inference.planning import Job, names_a_file, plan_translation
 from medstyle_gan.inference.record import Record, hash_of_model, hash_of_settings
 from medstyle_gan.inference.sharding import Shard
 from medstyle_gan.inference.sidecar import describe_translation
-from medstyle_gan.inference.standing import Standing, examine
+from medstyle_gan.inference.standing import Standing, examine, refuse_anothers_sidecar
 from medstyle_gan.inference.translator import OnProgress, Translator
 from medstyle_gan.inference.warnings import noteworthy
 from medstyle_gan.volumes import ensure_writable_folder
@@ -192,6 +192,7 @@ class _Work:
         kind = KINDS[job.kind]
         for target in filter(None, (job.output, job.uncertainty)):
             kind.refuse_foreign(target)
+        refuse_anothers_sidecar(job)
         setting = Setting(
             self.translator,
             self.direction,

@@ -64,6 +64,8 @@ def stamp(files: Iterable[Path]) -> tuple[tuple[int, ...], ...]:
 
 
 def _explain(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return f"{path}: is a symbolic link that leads nowhere; mend or remove it"
     if isinstance(error, FileNotFoundError):
         return f"{path}: there is no such file; check the path"
     if error.errno == errno.ELOOP:

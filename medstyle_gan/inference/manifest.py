@@ -261,8 +261,8 @@ def _read(path: Path) -> list[Row]:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return []
-    # The last row may have been cut short by a kill.
-    text = text[: text.rfind("\r\n") + 2] if "\r\n" in text else ""
+    if path.name != MANIFEST_FILE:  # the last row of a journal may have been cut short by a kill
+        text = text[: text.rfind("\r\n") + 2] if "\r\n" in text else ""
     table = list(csv.reader(io.StringIO(text, newline="")))
     if table and tuple(table[0]) != COLUMNS:
         raise UserError(

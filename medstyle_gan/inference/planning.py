@@ -304,5 +304,10 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
             if other is not job:
                 raise UserError(
                     f"{other.input} and {job.input} would both be written to {target}; translate "
-                    "them in two calls, or give the folder above both"
+                    "each in a call with an -o of its own"
+                    + ("" if _same_folder(other, job) else ", or give the folder above both")
                 )
+
+
+def _same_folder(one: Job, other: Job) -> bool:
+    return one.input.parent.resolve() == other.input.parent.resolve()

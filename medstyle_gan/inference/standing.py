@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from medstyle_gan.errors import UserError
 from medstyle_gan.inference.hashing import hash_output
 from medstyle_gan.inference.manifest import Row
 from medstyle_gan.inference.planning import Job
 from medstyle_gan.inference.record import Record
 from medstyle_gan.inference.sidecar import read_sidecar
 from medstyle_gan.inference.uncertainty_files import UNCERTAINTY_HASH
+from medstyle_gan.volumes import PICTURE_SUFFIXES, VOLUME_SUFFIXES
 
 _MISSING = "its uncertainty is missing"
 
@@ -86,6 +88,22 @@ def _fault_of_uncertainty(job: Job) -> str:
     if hash_output(job.uncertainty) != read_sidecar(job.sidecar).get(UNCERTAINTY_HASH):
         return "its uncertainty was changed after it was written"
     return ""
+
+
+def refuse_anothers_sidecar(job: Job) -> None:
+    """Refuse to replace the sidecar of another output of the same name, as of `a.nii` for `a.mha`.
+
+    Raises:
+        UserError: that output stands there, as it was translated.
+    """
+    digest = read_sidecar(job.sidecar).get("output_sha256")
+    for suffix in (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ""):
+        other = job.sidecar.with_name(job.sidecar.name.removesuffix(".json") + suffix)
+        if digest and other != job.output and other.exists() and hash_output(other) == digest:
+            raise UserError(
+                f"{job.sidecar}: is the sidecar of {other.name}, which {job.output.name} would "
+                "take away; choose another output folder with -o"
+            )
 
 
 def _remembered(job: Job, row: Row | None) -> tuple[Record, str]:

@@ -100,7 +100,7 @@ def _refuse_mixtures(slices: Sequence[Slice], series: DicomSeries) -> None:
         other = next((one for one in slices if one.shared[keyword] != value), None)
         if other is None:
             continue
-        what, mend = f"{keyword} differs", "keep one volume a series"
+        what, mend = f"several volumes ({keyword} differs)", "keep one volume a series"
         if keyword in ("PatientID", "PatientName"):  # not their values: a log may be sent on
             what, mend = f"two patients ({keyword} differs)", "separate the patients' files"
         raise UserError(

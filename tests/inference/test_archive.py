@@ -19,6 +19,7 @@ from medstyle_gan.inference import (
     run_translation,
     translate_files,
 )
+from medstyle_gan.inference.hashing import hash_file
 from medstyle_gan.volumes import read_volume
 
 from .conftest import CANARY, identity_translator, make_bundle, make_config
@@ -121,6 +122,31 @@ def test_a_changed_input_model_or_setting_is_told_apart(
     (out / "a.json").unlink()
     (outcome,) = translate_files(translator, [path], out)
     assert outcome.status == "stale"
+
+
+@pytest.mark.parametrize(("target", "words"), [("gone.nii", "nowhere"), ("b.nii", "to itself")])
+def test_a_broken_link_in_a_folder_fails_as_one(
+    tmp_path: Path, write_scan: WriteScan, target: str, words: str
+) -> None:
+    write_scan("in/a.nii")
+    (tmp_path / "in" / "b.nii").symlink_to(target)
+    outcomes = translate_files(identity_translator(), [tmp_path / "in"], tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done", "failed"]
+    with pytest.raises(UserError, match=rf"b\.nii: is a symbolic link that leads .*{words}"):
+        hash_file(tmp_path / "in" / "b.nii")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_sidecar_of_another_format_of_the_same_name_is_kept(
+    tmp_path: Path, write_scan: WriteScan, overwrite: bool
+) -> None:
+    paths, out = [write_scan("a.nii"), write_scan("a.nii.gz", seed=1)], tmp_path / "out"
+    list(translate_files(identity_translator(), paths[:1], out))
+    before = {name: (out / name).read_bytes() for name in files_in(out)}
+    (outcome,) = translate_files(identity_translator(), paths[1:], out, overwrite=overwrite)
+    assert outcome.status == "failed"
+    assert "a.json: is the sidecar of a.nii, which a.nii.gz would take away" in outcome.reason
+    assert {name: (out / name).read_bytes() for name in files_in(out)} == before
 
 
 def test_something_of_unknown_origin_is_never_taken_for_a_translation(

@@ -45,16 +45,22 @@ def test_path_and_volume_give_a_volume(
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("trailing", [(), (1,)])
+@pytest.mark.parametrize("codes", [(2, 4), (2, 0), (0, 4)])
 def test_nibabel_image_gives_one_with_its_geometry(
-    translator: Translator, expected: np.ndarray, kind: Any, trailing: tuple[int, ...]
+    translator: Translator,
+    expected: np.ndarray,
+    kind: Any,
+    trailing: tuple[int, ...],
+    codes: tuple[int, int],
 ) -> None:
     image = kind(ARRAY.reshape(*ARRAY.shape, *trailing), AFFINE)
-    image.set_qform(AFFINE, code=2)
-    image.set_sform(AFFINE, code=4)
+    image.set_qform(AFFINE, code=codes[0])
+    image.set_sform(AFFINE, code=codes[1])
     image.header.set_xyzt_units("mm", "sec")
     image.header["descrip"] = b"private"
     result = translator(image)
     assert type(result) is kind
+    np.testing.assert_array_equal(result.affine, image.header.get_best_affine())
     assert result.shape == image.shape
     np.testing.assert_array_equal(result.get_fdata().reshape(ARRAY.shape), expected)
     for field in ("sform_code", "qform_code", "pixdim", "xyzt_units", "srow_x", "quatern_b"):

@@ -73,11 +73,25 @@ def test_a_process_that_would_write_the_same_files_is_refused(tmp_path: Path, ot
     assert len(rows_of(tmp_path)) == 2
 
 
-def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST_FILE).write_text("patient,age\r\n1,40\r\n")
+@pytest.mark.parametrize("text", [b"patient,age\r\n1,40\r\n", b"patient,age\n1,40\n", b"my list"])
+def test_a_foreign_manifest_is_not_replaced(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / MANIFEST_FILE).write_bytes(text)
     with pytest.raises(UserError, match="is no manifest"), open_manifest(tmp_path, Shard()):
         pass
-    assert (tmp_path / MANIFEST_FILE).read_text() == "patient,age\n1,40\n"
+    assert (tmp_path / MANIFEST_FILE).read_bytes() == text
+
+
+def test_a_manifest_that_a_spreadsheet_saved_with_its_own_line_ends_keeps_its_rows(
+    tmp_path: Path,
+) -> None:
+    with open_manifest(tmp_path, Shard()) as manifest:
+        manifest.add(ROW)
+    saved = (tmp_path / MANIFEST_FILE).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n")
+    (tmp_path / MANIFEST_FILE).write_bytes(saved)
+    with open_manifest(tmp_path, Shard()) as manifest:
+        assert manifest.rows == {ROW.output: ROW}
+        manifest.add(replace(ROW, output="b.nii"))
+    assert [row["output"] for row in rows_of(tmp_path)] == [ROW.output, "b.nii"]
 
 
 def write_until_killed(out: Path, ready: Any) -> None:

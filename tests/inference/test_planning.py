@@ -81,8 +81,10 @@ def test_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("x/a.nii", "y/a.nii"), ("a.nii", "a.nii.gz")])
 def test_two_inputs_with_one_output_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
-    with pytest.raises(UserError, match="would both be written to"):
+    with pytest.raises(UserError, match="would both be written to") as caught:
         plan_translation(identity_translator(), touch(tmp_path, *names), tmp_path / "out")
+    above = "give the folder above both" in str(caught.value)  # helps two folders alone
+    assert above == (names[0] == "x/a.nii")
 
 
 def test_nothing_to_translate_is_refused(tmp_path: Path) -> None:

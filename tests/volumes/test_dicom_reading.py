@@ -259,8 +259,14 @@ def differ(**fields: object):
     [
         ({"PatientID": "other"}, "two patients .PatientID"),
         ({"PatientName": "other"}, "two patients .PatientName"),
-        ({"StudyInstanceUID": "1.2.3"}, "StudyInstanceUID differs"),
-        ({"FrameOfReferenceUID": "1.2.3"}, "FrameOfReferenceUID differs"),
+        (
+            {"StudyInstanceUID": "1.2.3"},
+            r"mixes several volumes \(StudyInstanceUID differs\) between",
+        ),
+        (
+            {"FrameOfReferenceUID": "1.2.3"},
+            r"mixes several volumes \(FrameOfReferenceUID differs\) between",
+        ),
         ({"EchoTime": "80"}, "2 echo times .EchoTime 12.5, 80 ms"),
         ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, "localizer"),
         ({"PixelSpacing": [1, 1]}, "PixelSpacing"),
@@ -274,7 +280,7 @@ def differ(**fields: object):
         ({"ModalityLUTSequence": [pydicom.Dataset()]}, "ModalityLUTSequence"),
         ({"HighBit": 3}, "HighBit is 3"),
         ({"BitsAllocated": 12}, "BitsAllocated is 12"),
-        ({"Columns": 70}, "Columns differs"),
+        ({"Columns": 70}, r"mixes several volumes \(Columns differs\) between"),
     ],
 )
 def test_what_is_no_one_volume_is_refused_by_field(tmp_path, values, fields, words):
