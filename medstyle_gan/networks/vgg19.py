@@ -86,7 +86,7 @@ class VGG19Features(nn.Module):
         deepest = max(LAYERS.index(name) for name in self.layers)
         self._plan = LAYERS[: deepest + 1]
         self.minimum_size = 2 ** sum(name.startswith("pool") for name in self._plan)
-        state = load_vgg19_weights(weights)
+        state = dict(load_vgg19_weights(weights))  # some are taken out below
         self._winograd = nn.ModuleDict()
         convolutions = [name for name in self._plan if name.startswith("conv")]
         # Of the weights as they came, which are not all kept.

@@ -150,7 +150,7 @@ def test_dicom_files_that_are_named_make_up_their_series(
 def test_a_series_becomes_a_file_where_one_is_named(
     tmp_path: Path, model: Path, archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("x.nii.gz", "x.mha"):
+    for name in ("x.nii.gz", "y.mha"):
         command = ["translate", str(model), str(archive / "one"), "-o", str(tmp_path / name)]
         assert main(command) == 0
         written = read_volume(tmp_path / name)
