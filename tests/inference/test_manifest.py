@@ -119,3 +119,29 @@ def test_a_killed_process_leaves_rows_that_the_next_one_finds(tmp_path: Path) ->
         assert manifest.rows == {"a.nii": ROW}
     assert [row["output"] for row in rows_of(tmp_path)] == ["a.nii"]
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST_FILE]
+
+
+def _come_and_go(out: Path, index: int, troubles: Any) -> None:
+    for _ in range(150):
+        try:
+            with open_manifest(out, Shard(index, 2)):
+                pass
+        except UserError as error:
+            troubles.put(str(error))
+    troubles.put("end")
+
+
+def test_processes_that_end_do_not_disturb_those_that_start(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    troubles = context.Queue()
+    processes = [
+        context.Process(target=_come_and_go, args=(tmp_path, index, troubles)) for index in (1, 2)
+    ]
+    for process in processes:
+        process.start()
+    seen: list[str] = []
+    while seen.count("end") < 2:
+        seen.append(troubles.get(timeout=300))
+    for process in processes:
+        process.join()
+    assert seen == ["end", "end"]
