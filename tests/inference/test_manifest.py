@@ -122,7 +122,7 @@ def test_a_killed_process_leaves_rows_that_the_next_one_finds(tmp_path: Path) ->
 
 
 def _come_and_go(out: Path, index: int, troubles: Any) -> None:
-    for _ in range(150):
+    for _ in range(600):
         try:
             with open_manifest(out, Shard(index, 2)):
                 pass
