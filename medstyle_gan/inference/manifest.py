@@ -121,7 +121,7 @@ def open_manifest(out: Path, shard: Shard) -> Iterator[Manifest]:
             on leaving, where the manifest could not be written.
     """
     state = out / STATE_FOLDER
-    ensure_writable_folder(state)
+    ensure_writable_folder(out)  # not `state`, which a process that ends may remove meanwhile
     with _locked(state):
         try:
             _refuse_rivals(out, shard)
@@ -223,6 +223,8 @@ def _locked(state: Path) -> Iterator[None]:
         except FileNotFoundError:  # another process has just removed the folder
             continue
         except OSError as error:
+            if isinstance(error, FileExistsError) and not (state.is_file() or state.is_symlink()):
+                continue  # so it has, while `mkdir` looked what stands there
             raise UserError(f"{state}: cannot be written to ({error.strerror})") from error
         with file:
             _lock(file, path)

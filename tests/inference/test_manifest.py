@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -119,3 +121,32 @@ def test_a_killed_process_leaves_rows_that_the_next_one_finds(tmp_path: Path) ->
         assert manifest.rows == {"a.nii": ROW}
     assert [row["output"] for row in rows_of(tmp_path)] == ["a.nii"]
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST_FILE]
+
+
+@pytest.mark.parametrize("moment", ["mkdir", "touch"])
+def test_a_process_that_ends_meanwhile_does_not_fail_one_that_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    real, state, ended = getattr(Path, moment), tmp_path / STATE_FOLDER, []
+
+    def slow(path: Path, *args: Any, **options: Any) -> None:
+        if not ended and state in (path, path.parent):
+            ended.append(path)
+            shutil.rmtree(state, ignore_errors=True)  # as the last process does when it leaves
+            if moment == "mkdir":  # which saw the folder, and then looked what it is
+                raise FileExistsError(errno.EEXIST, "File exists")
+        real(path, *args, **options)
+
+    monkeypatch.setattr(Path, moment, slow)
+    with open_manifest(tmp_path, Shard()) as manifest:
+        manifest.add(ROW)
+    assert read_rows(tmp_path) == {ROW.output: ROW}
+
+
+def test_a_file_in_the_place_of_the_journals_is_named(tmp_path: Path) -> None:
+    (tmp_path / STATE_FOLDER).touch()
+    with (
+        pytest.raises(UserError, match=rf"{STATE_FOLDER}: cannot be written to"),
+        open_manifest(tmp_path, Shard()),
+    ):
+        pass
