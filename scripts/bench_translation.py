@@ -21,7 +21,7 @@ from typing import Any
 if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.insert(0, scripts)
 
-from bench.command import arguments, parse, positive, run, say, show
+from bench.command import arguments, parse, part_names, positive, run, say, show, verdicts
 
 _PARTS = ("speed", "memory")
 _SPEED = [(256, 256, 48), (512, 512, 120)]
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--parts",
         metavar="PART,...",
-        type=_part_names,
+        type=part_names(_PARTS),
         default=list(_PARTS),
         help=f"what to measure, of {', '.join(_PARTS)} (default: all)",
     )
@@ -60,14 +60,6 @@ def main(argv: list[str] | None = None) -> int:
     return run(Path(__file__), args, _measure)
 
 
-def _part_names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = sorted(set(names) - set(_PARTS))
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no part {', '.join(unknown)}; {', '.join(_PARTS)}")
-    return names
-
-
 def _sizes(text: str) -> list[tuple[int, ...]]:
     sizes = [tuple(int(n) for n in size.split("x")) for size in text.split(",")]
     if any(len(size) != 3 or min(size) < 1 for size in sizes):
@@ -78,7 +70,6 @@ def _sizes(text: str) -> list[tuple[int, ...]]:
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     from bench.machine import describe_machine, machine_lines
     from bench.settings import bench_config, bench_device
-    from bench.verdicts import verdict_lines
 
     config = bench_config(args.overrides, args.quick)
     machine = describe_machine(bench_device(config), args.quick)
@@ -89,7 +80,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 
         sizes = args.volumes or (_QUICK if args.quick else _SPEED)
         speed = measure_speed(config, sizes, args.slices, args.rounds, machine, say)
-        show(["", *speed_lines(speed), *verdict_lines(speed["ratios"])])
+        show(["", *speed_lines(speed), *verdicts(speed)])
         result["speed"] = speed
         if args.profile:
             print(profile_translation(config, sizes[0], args.slices))
@@ -98,7 +89,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
 
         sizes = args.volumes or (_QUICK if args.quick else _MEMORY)
         memory = measure_memory(config, sizes, args.max_memory, say)
-        show(["", *memory_lines(memory), *verdict_lines(memory["ratios"])])
+        show(["", *memory_lines(memory), *verdicts(memory)])
         result["memory"] = memory
     return result
 

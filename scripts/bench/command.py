@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -108,13 +109,33 @@ def say(line: str) -> None:
     print(f"[{line}]", file=sys.stderr, flush=True)
 
 
+def median_ratio(
+    name: str, ours: Sequence[float], theirs: Sequence[float], target: float
+) -> dict[str, Any]:
+    """The ratio of two contenders' median times, for `verdicts`.
+
+    Args:
+        name: in the table.
+        ours: seconds, one a round.
+        theirs: likewise, in the same rounds.
+        target: largest wanted ratio.
+    """
+    each = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "name": name,
+        "value": round(statistics.median(ours) / statistics.median(theirs), 3),
+        "target": target,
+        "rounds": [round(min(each), 3), round(max(each), 3)],
+    }
+
+
 def verdicts(part: Mapping[str, Any]) -> list[str]:
     """Each ratio, beside its target where it has one."""
     lines = []
     for ratio in part["ratios"]:
         at_least = ratio.get("at_least", False)
         value, target = ratio["value"], ratio["target"]
-        line = f"  {ratio['name']:36} {value:.3f}"
+        line = f"  {ratio['name']:40} {value:.3f}"
         if target is not None:
             met = "met" if (value >= target if at_least else value <= target) else "MISSED"
             line += f"  target {'≥' if at_least else '≤'} {target}: {met}"

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.command import median_ratio
 from bench.fresh_process import run_program
 from bench.textbook_gatys import TextbookGatys
 from medstyle_gan.config import Config, load_config
@@ -155,7 +156,7 @@ def _add_evaluations(
         for name, g in gradients.items()
     }
     result["ratios"].append(
-        _ratio("ours / textbook, an evaluation", times[OURS], times[TEXTBOOK], 0.75)
+        median_ratio("ours / textbook, an evaluation", times[OURS], times[TEXTBOOK], 0.75)
     )
     if BF16 in times:
         bf16, fp32 = (statistics.median(times[name]) for name in (BF16, OURS))
@@ -231,18 +232,6 @@ def _in_turns(
             assert picture.grad is not None
             gradients[contender.name] = picture.grad.flatten()
     return times, gradients
-
-
-def _ratio(
-    name: str, ours: Sequence[float], theirs: Sequence[float], target: float
-) -> dict[str, Any]:
-    each = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return {
-        "name": name,
-        "value": round(statistics.median(ours) / statistics.median(theirs), 3),
-        "target": target,
-        "rounds": [round(min(each), 3), round(max(each), 3)],
-    }
 
 
 def gatys_lines(result: Mapping[str, Any]) -> list[str]:

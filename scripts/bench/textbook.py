@@ -47,7 +47,7 @@ class Textbook:
         self.name = name
         self.config = config
         self.device = device
-        dims = int(config.data.dims)
+        dims = config.data.spatial_dims
         networks = {
             name: with_plain_layers(network, dims) if plain_layers else copy.deepcopy(network)
             for name, network in method.trained_networks().items()

@@ -12,6 +12,7 @@ import torch
 from monai.inferers import SliceInferer, SlidingWindowInferer
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.command import median_ratio
 from bench.machine import synchronize
 from bench.settings import bench_device
 from medstyle_gan.config import Config
@@ -77,8 +78,8 @@ def measure_speed(
             }
         )
         ratios += [
-            _ratio(f"ours / plain loop, {_shown(size)}", seconds, PLAIN, 0.4),
-            _ratio(f"ours / {faster}, {_shown(size)}", seconds, faster, 0.6),
+            median_ratio(f"ours / plain loop, {_shown(size)}", seconds[OURS], seconds[PLAIN], 0.4),
+            median_ratio(f"ours / {faster}, {_shown(size)}", seconds[OURS], seconds[faster], 0.6),
             {
                 "name": f"share of GEMM {translator.precision}, {_shown(size)}",
                 "value": round(rate / gemm, 3),
@@ -216,17 +217,6 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     work()
     synchronize(device)
     return time.perf_counter() - began
-
-
-def _ratio(name: str, seconds: dict[str, list[float]], other: str, target: float) -> dict[str, Any]:
-    each = [a / b for a, b in zip(seconds[OURS], seconds[other], strict=True)]
-    value = statistics.median(seconds[OURS]) / statistics.median(seconds[other])
-    return {
-        "name": name,
-        "value": round(value, 3),
-        "target": target,
-        "rounds": [round(min(each), 3), round(max(each), 3)],
-    }
 
 
 def _shown(size: Sequence[int]) -> str:
