@@ -18,6 +18,7 @@ from medstyle_gan.volumes import (
     find_series,
     is_picture,
     is_volume,
+    walk_names,
 )
 
 
@@ -92,7 +93,7 @@ def find_collection(spec: str | Sequence[str], subject_pattern: str) -> Collecti
 def _expand(spec: str, pattern: re.Pattern[str]) -> list[Item]:
     path = Path(spec).expanduser()
     if path.is_dir():
-        files = sorted([*_walk(path), *_series_folders(path)])
+        files = sorted([*filter(_is_known, walk_names(path)), *_series_folders(path)])
         if not files:
             raise UserError(
                 f"{spec}: no volume or picture in this folder; give one that holds "
@@ -137,20 +138,6 @@ def _from_list(path: Path, pattern: re.Pattern[str]) -> list[Item]:
         Item(entry.path, entry.subject or _subject(entry.path, path.parent, pattern))
         for entry in entries
     ]
-
-
-def _walk(folder: Path) -> list[Path]:
-    files = []
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link back up would never end
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in files if _is_known(file))
 
 
 def _series_folders(folder: Path) -> list[Path]:

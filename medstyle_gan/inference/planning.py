@@ -27,6 +27,7 @@ from medstyle_gan.volumes import (
     read_header,
     read_series,
     read_series_header,
+    walk_names,
 )
 
 JobKind = Literal["volume", "series", "picture_stack", "picture"]
@@ -191,7 +192,7 @@ def _find_files(inputs: Sequence[Path], out: Path, kind: JobKind) -> Iterator[Fo
     dicom = []  # files that are named make up their series together
     for path in inputs:
         if path.is_dir():
-            for file in _walk(path, out):
+            for file in walk_names(path, out):
                 if usable(file) and not is_uncertainty(file):
                     yield file, file.relative_to(path), None
             if kind != "picture":
@@ -228,29 +229,6 @@ def _series(found: Iterable[DicomSeries], root: Path) -> Iterator[Found]:
             target = folder / f"{name}-{count}"
         taken.add(target)
         yield series.folder, target, series
-
-
-def _walk(folder: Path, out: Path) -> Iterator[Path]:
-    skipped = os.path.realpath(out)
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        # Earlier translations are no inputs; a link back up would never end.
-        if real in seen or (real == skipped and Path(parent) != folder):
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(parent, name)
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(
-        f"{error.filename}: the folder cannot be read ({error.strerror}); change its permissions "
-        "or leave it out"
-    ) from error
 
 
 def _distinct(files: Iterable[Found]) -> Iterator[Found]:

@@ -14,7 +14,7 @@ from medstyle_gan.volumes.dicom_profile import PROFILES, Profile
 from medstyle_gan.volumes.dicom_reading import read_series, read_series_header
 from medstyle_gan.volumes.dicom_uids import UidMap
 from medstyle_gan.volumes.dicom_writing import is_derived_series, write_derived_series
-from medstyle_gan.volumes.folders import walk_files
+from medstyle_gan.volumes.folders import walk_files, walk_names
 from medstyle_gan.volumes.geometry import Geometry, LpsFrame
 from medstyle_gan.volumes.pictures import (
     PICTURE_SUFFIXES,
@@ -70,6 +70,7 @@ __all__ = [
     "to_dtype",
     "unchanged",
     "walk_files",
+    "walk_names",
     "write_animation",
     "write_derived_series",
     "write_picture",

@@ -71,7 +71,8 @@ def find_series(*paths: str | os.PathLike[str], skip: Path | None = None) -> lis
         The series, by folder and then number.
 
     Raises:
-        UserError: A path does not exist, or pydicom is not installed and there is DICOM.
+        UserError: A path does not exist or a folder cannot be read, or pydicom is not installed
+            and there is DICOM.
     """
     series: dict[str, list[tuple[Path, Any]]] = {}
     faulty: list[DicomSeries] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from medstyle_gan.volumes import (
     read_series,
     read_volume,
     unchanged,
+    walk_files,
     write_picture,
     write_volume,
 )
@@ -153,3 +156,20 @@ def test_what_fails_inside_tells_its_own_reason_and_a_still_file_none(tmp_path):
 
     with pytest.raises(KeyError), unchanged([path]):
         fail()
+
+
+@pytest.mark.parametrize("walk", [walk_files, find_series], ids=["files", "series"])
+def test_a_folder_that_cannot_be_read_is_never_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, walk: Callable[..., Iterable[object]]
+) -> None:
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def deny(folder: str) -> object:
+        if str(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)  # root, who may run tests, can read everything
+    with pytest.raises(UserError, match=r"closed: the folder cannot be read"):
+        list(walk(tmp_path))
