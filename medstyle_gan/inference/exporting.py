@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +11,7 @@ from medstyle_gan.inference.bundle import Bundle
 from medstyle_gan.inference.bundle_files import save_bundle
 from medstyle_gan.inference.monai_bundle import save_monai_bundle
 from medstyle_gan.inference.onnx_graphs import with_graphs
-from medstyle_gan.volumes import ensure_writable_folder
+from medstyle_gan.volumes import atomic_folder, ensure_writable_folder
 
 BundleFormat = Literal["safetensors", "onnx", "monai"]
 
@@ -50,24 +47,10 @@ def export_bundle(bundle: Bundle, folder: str | Path, format: BundleFormat) -> P
             "an ONNX bundle holds no weights to export; give the run or the safetensors bundle "
             "that it was made from"
         )
-    with _new_folder(Path(folder)) as part:
-        _FORMATS[format](bundle, part)
-    return Path(folder)
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its name at the end."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    if folder.exists():
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"{folder}: exists and is not empty; choose another -o")
-    parent = folder.absolute().parent
-    ensure_writable_folder(parent)
-    part = parent / f".medstyle-{secrets.token_hex(8)}.part"
-    try:
-        yield part
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    ensure_writable_folder(folder.absolute().parent)
+    with atomic_folder(folder) as part:
+        _FORMATS[format](bundle, part)
+    return folder
