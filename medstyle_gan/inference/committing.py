@@ -52,7 +52,7 @@ def commit(
         write_sidecar(job.sidecar, facts | hashes)
         try:
             with _uncertainty_in_place(job.uncertainty, earlier, scratch):
-                _take_place(scratch / job.output.name, job.output, scratch)
+                take_place(scratch / job.output.name, job.output, scratch)
         except BaseException:
             if before is None:
                 job.sidecar.unlink(missing_ok=True)
@@ -105,7 +105,17 @@ def _rename(part: Path, target: Path) -> None:
         ) from error
 
 
-def _take_place(part: Path, output: Path, scratch: Path) -> None:
+def take_place(part: Path, output: Path, scratch: Path) -> None:
+    """Give a complete output its name, in place of what stands there.
+
+    Args:
+        part: the output, a file or a folder.
+        output: its name; what was there stays where this fails.
+        scratch: a folder on the same disk that goes afterwards.
+
+    Raises:
+        UserError: the name cannot be taken.
+    """
     try:
         if output.is_dir() and part.is_dir():  # a folder takes no other's name
             output.rename(scratch / "before")

@@ -11,7 +11,11 @@ from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.committing import Write
 from medstyle_gan.inference.memory import MemoryPlan
-from medstyle_gan.inference.picture_stack import is_stack, volume_slices, write_picture_stack
+from medstyle_gan.inference.picture_stack import (
+    refuse_other_files,
+    volume_slices,
+    write_picture_stack,
+)
 from medstyle_gan.inference.planning import Job, JobKind
 from medstyle_gan.inference.record import hash_of_model, hash_of_settings
 from medstyle_gan.inference.sidecar import NOTE
@@ -167,14 +171,6 @@ def _make_picture(setting: Setting, job: Job) -> Made:
     return Made(translation, "uint8", lambda path: write_picture(path, translation.image))
 
 
-def _refuse_other_files(output: Path) -> None:
-    if output.exists() and not is_stack(output):
-        raise UserError(
-            f"{output}: holds other files than the slices of a translation; remove it or "
-            "choose another output folder"
-        )
-
-
 def _refuse_other_series(output: Path) -> None:
     if output.exists() and not is_derived_series(output):
         raise UserError(
@@ -186,6 +182,6 @@ def _refuse_other_series(output: Path) -> None:
 KINDS: dict[JobKind, Kind] = {
     "volume": Kind(_make_volume),
     "series": Kind(_make_series, _refuse_other_series),
-    "picture_stack": Kind(_make_picture_stack, _refuse_other_files),
+    "picture_stack": Kind(_make_picture_stack, refuse_other_files),
     "picture": Kind(_make_picture),
 }

@@ -11,7 +11,8 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.slices import display_image, to_slices
-from medstyle_gan.inference.translator import COLOUR_SCALE
+from medstyle_gan.errors import UserError
+from medstyle_gan.inference.pictures import COLOUR_SCALE
 from medstyle_gan.volumes import Volume, to_dtype, write_picture
 
 _SLICE = re.compile(r"slice_\d{4,}\.png")
@@ -52,6 +53,17 @@ def write_picture_stack(
         write_picture(folder / f"slice_{index:04d}.png", picture, text)
 
 
-def is_stack(folder: Path) -> bool:
-    """Whether a folder holds such pictures and nothing else."""
+def refuse_other_files(folder: Path) -> None:
+    """Refuse to replace what is no such folder.
+
+    Raises:
+        UserError: something stands there that is no folder, or holds more than slices.
+    """
+    if folder.exists() and not _is_stack(folder):
+        raise UserError(
+            f"{folder}: holds other files than slices; remove it or choose another output folder"
+        )
+
+
+def _is_stack(folder: Path) -> bool:
     return folder.is_dir() and all(_SLICE.fullmatch(file.name) for file in folder.iterdir())

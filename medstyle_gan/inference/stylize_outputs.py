@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,12 @@ from typing import Literal
 import numpy as np
 
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.picture_stack import is_stack, volume_slices, write_picture_stack
+from medstyle_gan.inference.committing import take_place
+from medstyle_gan.inference.picture_stack import (
+    refuse_other_files,
+    volume_slices,
+    write_picture_stack,
+)
 from medstyle_gan.inference.sidecar import NOTE, write_sidecar
 from medstyle_gan.inference.stylizing import Row, Stylized
 from medstyle_gan.inference.synthetic_mark import mark_synthetic
@@ -147,15 +151,10 @@ def save_stylized(result: Stylized, outputs: Outputs, mark: bool = True) -> None
 
 
 def _replace_stack(path: Path, pictures: list[np.ndarray]) -> None:
-    if path.exists() and not is_stack(path):
-        raise UserError(
-            f"{path}: holds other files than slices; remove it or choose another output folder"
-        )
+    refuse_other_files(path)
     with scratch_folder(path.parent) as folder:
         write_picture_stack(folder / path.name, pictures, {_PNG_TEXT: NOTE})
-        if path.exists():
-            shutil.rmtree(path)
-        (folder / path.name).rename(path)
+        take_place(folder / path.name, path, folder)
 
 
 def _refuse_kind(content: Path, out: Path, volume: bool) -> None:

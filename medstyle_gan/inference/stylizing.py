@@ -24,6 +24,7 @@ from medstyle_gan.data.preprocessing import from_slices, restore_array, to_slice
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import package_versions
 from medstyle_gan.inference.generators import resolve_device
+from medstyle_gan.inference.pictures import COLOUR_SCALE
 from medstyle_gan.inference.quantization import output_dtype, quantize
 from medstyle_gan.inference.sidecar import NOTE
 from medstyle_gan.inference.stylize_inputs import (
@@ -40,7 +41,6 @@ from medstyle_gan.inference.stylize_inputs import (
     volume_masks,
 )
 from medstyle_gan.inference.stylizer import Stylizer, build_style_transfer
-from medstyle_gan.inference.translator import COLOUR_SCALE
 from medstyle_gan.methods import Iteration
 from medstyle_gan.methods.affine_structure import gradient_correlation
 from medstyle_gan.networks import VGG19Features, adapt_channels
@@ -209,7 +209,7 @@ class _Work:
         )
         array, _ = quantize(native, dtype)
         return Stylized(
-            Volume(array, volume.geometry, dtype, bool(np.issubdtype(dtype, np.integer)), None),
+            volume.with_array(array),
             scale,
             contents.amax(dim=(0, 1)).numpy(),
             plane,

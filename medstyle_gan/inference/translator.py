@@ -344,7 +344,7 @@ class Translator:
         )
         array, beyond = quantize(native, dtype, workspace)
         return Translation(
-            image=_like(volume, array),
+            image=volume.with_array(array),
             direction=direction,
             input_scale=prepared.scale,
             output_scale=scale,
@@ -352,7 +352,7 @@ class Translator:
             clipped=count_clipped(volume.array, prepared.scale, beyond),
             warnings=() if scope is None else scope.warnings,
             scope=scope,
-            uncertainty=None if spread is None else _like(volume, spread),
+            uncertainty=None if spread is None else volume.with_array(spread),
         )
 
     def translate_picture(
@@ -476,14 +476,3 @@ class Translator:
 
     def _native_scale(self, domain: Domain) -> FittedScale:
         return COLOUR_SCALE if self.channels[domain] == 3 else self.scales[domain]
-
-
-def _like(volume: Volume, array: np.ndarray) -> Volume:
-    """An array on a volume's grid."""
-    return Volume(
-        array=array,
-        geometry=volume.geometry,
-        dtype=array.dtype,
-        integer=bool(np.issubdtype(array.dtype, np.integer)),
-        path=None,
-    )

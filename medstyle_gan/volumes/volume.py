@@ -69,6 +69,11 @@ class Volume:
     integer: bool
     path: Path | None = None
 
+    def with_array(self, array: np.ndarray) -> Volume:
+        """Other voxels on the same grid, of the array's own type; no file has them yet."""
+        integer = bool(np.issubdtype(array.dtype, np.integer))
+        return Volume(array, self.geometry, array.dtype, integer)
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:

@@ -239,7 +239,7 @@ def test_both_are_put_in_place_or_neither(
         assert (out / "a_uncertainty.nii").exists()  # the output is the last
         raise UserError("no more")
 
-    monkeypatch.setattr(committing, "_take_place", fail)
+    monkeypatch.setattr(committing, "take_place", fail)
     other = Translator.load(make_bundle(), precision="fp32")
     (outcome,) = translate_files(other, [path], out, uncertainty=True, overwrite=True)
     assert (outcome.status, outcome.reason) == ("failed", f"{path}: no more")
