@@ -28,7 +28,7 @@ from skimage.metrics import structural_similarity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from medstyle_gan.config.schema import PairNames, PairsConfig
+from medstyle_gan.config.data_section import PairNames, PairsConfig
 from medstyle_gan.data import find_collection, prepare_collection
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import (

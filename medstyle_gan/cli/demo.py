@@ -184,7 +184,7 @@ def _score(
     config: Config, translator: Any, folders: PhantomFolders
 ) -> tuple[list[Comparison], list[ScoreRow]]:
     """The held-out pair on both grids, beside what needs no network."""
-    from medstyle_gan.config.schema import PairsConfig
+    from medstyle_gan.config.data_section import PairsConfig
     from medstyle_gan.data import find_collection, prepare_collection
     from medstyle_gan.evaluation import (
         GRIDS,

@@ -22,10 +22,8 @@ def run(args: argparse.Namespace) -> int:
     from medstyle_gan.inference import describe_model, format_card, load_bundle
     from medstyle_gan.training.exporting import checkpoint_bundle, has_model
 
-    if has_model(args.model):
-        facts = describe_model(load_bundle(args.model), args.model)
-    else:
-        facts = describe_model(checkpoint_bundle(args.model))
+    bundle = load_bundle(args.model) if has_model(args.model) else checkpoint_bundle(args.model)
+    facts = describe_model(bundle)
     print(format_card(facts), end="")
     if args.json:
         from medstyle_gan.volumes import atomic_file

@@ -11,7 +11,7 @@ import torch
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import BorderPad, RandAffine, RandFlip, SpatialCrop
 
-from medstyle_gan.config.schema import AugmentationConfig, DataConfig
+from medstyle_gan.config.data_section import AugmentationConfig, DataConfig
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cache_entry import open_entry
 from medstyle_gan.data.cache_files import CacheError, cache_folder, open_cache_folder
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.body import body_box, body_occupancy
 from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_volume import CachedVolume, VolumeFacts

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from medstyle_gan.config.schema import CacheConfig
+from medstyle_gan.config.data_section import CacheConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.atomic import atomic_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.inspection import CollectionReport
 from medstyle_gan.data.sample_size import sample_size_fault
 

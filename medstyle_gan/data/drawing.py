@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medstyle_gan.config.schema import SamplerConfig
+from medstyle_gan.config.data_section import SamplerConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.collection import Collection, subject_in
 from medstyle_gan.errors import UserError
 

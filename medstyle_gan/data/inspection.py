@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cache_entry import (
     QUANTILES,
     VolumeFacts,

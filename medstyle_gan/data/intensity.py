@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medstyle_gan.config.schema import FixedScale, PercentileScale, WindowScale, ZScoreScale
+from medstyle_gan.config.data_section import FixedScale, PercentileScale, WindowScale, ZScoreScale
 from medstyle_gan.data.order_statistics import Chunks, percentiles
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medstyle_gan.config.schema import SamplerConfig
+from medstyle_gan.config.data_section import SamplerConfig
 from medstyle_gan.data.body import block_edges
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import draw_volume

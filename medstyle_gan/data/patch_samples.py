@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from monai.transforms import BorderPad, RandAffine, RandFlip
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import affine_margins, plain_tensors
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.patch_drawing import Start, draw_patch_pair, start_at

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from nibabel.affines import voxel_sizes
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.foreground import array_range, foreground_mask
 from medstyle_gan.data.intensity import FittedScale, fit_scale
 from medstyle_gan.data.order_statistics import percentiles

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import keyed_bits
 from medstyle_gan.data.patch_samples import PatchSamples

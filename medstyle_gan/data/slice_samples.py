@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import SampleTransform
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import draw_pair

@@ -11,7 +11,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume
 from medstyle_gan.data.resampling import ras_grid, resample, working_grid
 from medstyle_gan.errors import UserError

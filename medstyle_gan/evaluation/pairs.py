@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medstyle_gan.config.schema import PairsConfig
+from medstyle_gan.config.data_section import PairsConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import VOLUME_SUFFIXES, Geometry, read_header, read_volume
 

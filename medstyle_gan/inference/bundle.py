@@ -15,7 +15,7 @@ from torch import Tensor
 
 import medstyle_gan
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import DIRECTIONS
 

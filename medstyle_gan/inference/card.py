@@ -8,21 +8,19 @@ from typing import Any
 
 from medstyle_gan.data.words import DOMAINS, Domain
 from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.bundle_files import find_bundle
 
 _DOMAINS: tuple[Domain, Domain] = ("scan", "style")
 
 
-def describe_model(bundle: Bundle, model: str | Path | None = None) -> dict[str, Any]:
+def describe_model(bundle: Bundle) -> dict[str, Any]:
     """All that a bundle tells, as plain numbers and text for JSON.
 
     Args:
-        bundle: the model.
-        model: what it was loaded from, to tell its format; None for a checkpoint's.
+        bundle: the model; one that was read from no folder is a checkpoint's.
     """
     config, data = bundle.config, bundle.config.data
     return {
-        "format": "checkpoint" if model is None else _format(bundle, find_bundle(model)),
+        "format": "checkpoint" if bundle.folder is None else _format(bundle, bundle.folder),
         "hash": bundle.hash,
         "method": {
             "name": config.method.name,

@@ -54,15 +54,24 @@ def untrained_generator(
         channels: domain → channels of its images.
         direction: which generator.
     """
+    taken, given = generator_channels(config, channels, direction)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn
+        return build_generator(config.generator, taken, given, config.data.spatial_dims)
+
+
+def generator_channels(
+    config: Config, channels: Mapping[str, int], direction: Direction
+) -> tuple[int, int]:
+    """Channels that a generator takes and gives: of all slices of a 2.5-D sample.
+
+    Args:
+        config: settings of the training.
+        channels: domain → channels of its images.
+        direction: which generator.
+    """
     source, target = DOMAINS[direction]
     slices = config.data.sample_slices
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn
-        return build_generator(
-            config.generator,
-            channels[source] * slices,
-            channels[target] * slices,
-            config.data.spatial_dims,
-        )
+    return channels[source] * slices, channels[target] * slices
 
 
 def resolve_device(name: str) -> torch.device:

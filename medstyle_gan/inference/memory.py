@@ -22,7 +22,7 @@ from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.body import is_streamed
-from medstyle_gan.inference.generators import untrained_generator
+from medstyle_gan.inference.generators import generator_channels, untrained_generator
 from medstyle_gan.inference.onnx_graphs import OnnxGenerator
 from medstyle_gan.inference.planning import Job
 from medstyle_gan.inference.streaming import streamed_bytes
@@ -108,10 +108,7 @@ class MemoryPlan:
             except UserError:  # it fails later, with its reason
                 continue
             estimate = self.of_volume(header, job.uncertainty is not None)
-            if (
-                largest is None
-                or estimate.resident + estimate.disk > largest.resident + largest.disk
-            ):
+            if largest is None or estimate.total > largest.total:
                 largest = estimate
         return largest
 
@@ -203,13 +200,14 @@ class MemoryPlan:
         )
         key = (batch, padded)
         if key not in self._known:
-            channels = self.translator.channels
+            config, channels = self.translator.config, self.translator.channels
+            taken, _ = generator_channels(config, channels, self.direction)
             generator = self.translator.generators[self.direction]
             if isinstance(generator, OnnxGenerator):  # tells nothing of what it makes inside
-                generator = untrained_generator(self.translator.config, channels, self.direction)
+                generator = untrained_generator(config, channels, self.direction)
             self._known[key] = forward_bytes(
                 generator.eval(),
-                (batch, channels[DOMAINS[self.direction][0]] * data.sample_slices, *padded),
+                (batch, taken, *padded),
                 self.translator.precision,
             )
         return self._known[key]

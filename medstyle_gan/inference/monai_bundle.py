@@ -23,7 +23,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.inference.archive import Outcome, translate_files
 from medstyle_gan.inference.bundle import Bundle
 from medstyle_gan.inference.bundle_files import save_bundle
-from medstyle_gan.inference.generators import restore_generator
+from medstyle_gan.inference.generators import generator_channels, restore_generator
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.networks import GENERATORS
 from medstyle_gan.volumes.atomic import atomic_file
@@ -182,8 +182,7 @@ def _tensor(bundle: Bundle, place: int, shape: list[Any]) -> dict[str, Any]:
 
 def _channels(bundle: Bundle) -> tuple[int, int]:
     """Channels that the network takes and gives."""
-    kernels = [t for t in bundle.generator_state(_DIRECTION).values() if t.ndim > 2]
-    return int(kernels[0].shape[1]), int(bundle.channels[DOMAINS[_DIRECTION][1]])
+    return generator_channels(bundle.config, bundle.channels, _DIRECTION)
 
 
 def _inference(bundle: Bundle) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def _inference(bundle: Bundle) -> dict[str, Any]:
             "_target_": f"medstyle_gan.networks.{GENERATORS[generator.name].__name__}",
             "in_channels": taken,
             "out_channels": given,
-            "dims": 3 if bundle.config.data.dims == 3 else 2,
+            "dims": bundle.config.data.spatial_dims,
             **generator.model_dump(mode="json", exclude={"name"}),
         },
         "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from medstyle_gan.config.schema import DataConfig, InferenceConfig
+from medstyle_gan.config.data_section import DataConfig
+from medstyle_gan.config.inference_sections import InferenceConfig
 from medstyle_gan.networks.precision import Precision
 
 OnProgress = Callable[[float], None]

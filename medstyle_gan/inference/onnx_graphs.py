@@ -37,7 +37,7 @@ def with_graphs(bundle: Bundle) -> Bundle:
     graphs: dict[str, Graph] = {}
     for direction in DIRECTIONS:
         generator = restore_generator(bundle, direction)
-        graphs[direction] = graph_of(generator, 3 if bundle.config.data.dims == 3 else 2)
+        graphs[direction] = graph_of(generator, bundle.config.data.spatial_dims)
     return replace(bundle, state={}, graphs=graphs, weights_hash=bundle.hash)
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from medstyle_gan.config.schema import Flip
+from medstyle_gan.config.inference_sections import Flip
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.inference.body import translate_body

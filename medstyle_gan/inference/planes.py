@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from medstyle_gan.config.schema import Plane
+from medstyle_gan.config.data_section import Plane
 from medstyle_gan.data.body import body_box
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.data.resampling import resample, working_grid

@@ -13,7 +13,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from torch import Tensor
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume, to_slices
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.images import as_volume

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import GatysConfig
+from medstyle_gan.config.method_section import GatysConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.stylize_inputs import LoadedStyle
 from medstyle_gan.methods import (

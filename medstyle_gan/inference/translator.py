@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import Flip, InferenceConfig, path_fault
+from medstyle_gan.config.inference_sections import Flip, InferenceConfig, path_fault
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume, restore_array
 from medstyle_gan.data.words import DOMAINS, Direction, Domain

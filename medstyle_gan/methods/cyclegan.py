@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import CycleGANConfig
+from medstyle_gan.config.method_section import CycleGANConfig
 from medstyle_gan.data.words import INTO, OTHER, Direction
 from medstyle_gan.losses import AdversarialLoss, l1, total_variation
 from medstyle_gan.methods.ema import GeneratorEMA

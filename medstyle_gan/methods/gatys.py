@@ -30,7 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medstyle_gan.config.schema import GatysConfig, LossConfig
+from medstyle_gan.config.loss_section import LossConfig
+from medstyle_gan.config.method_section import GatysConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods.descent import descend
 from medstyle_gan.methods.picture_objective import (

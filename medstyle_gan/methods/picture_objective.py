@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medstyle_gan.config.schema import LossConfig
+from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.losses import content_distance, gram_matrix, style_distance, total_variation
 from medstyle_gan.methods.tiles import Tile, make_tiles, stride
 from medstyle_gan.networks import VGG19Features, adapt_channels

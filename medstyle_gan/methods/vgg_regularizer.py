@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medstyle_gan.config.schema import LossConfig
+from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.losses import content_distance, gram_matrix, style_distance
 from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features

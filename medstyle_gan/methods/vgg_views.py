@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medstyle_gan.config.schema import VGGConfig
+from medstyle_gan.config.network_sections import VGGConfig
 from medstyle_gan.networks.channels import middle_slice
 from medstyle_gan.networks.precision import at_least_fp32
 

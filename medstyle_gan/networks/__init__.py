@@ -14,7 +14,7 @@ from medstyle_gan.networks.unet import UNetGenerator
 from medstyle_gan.networks.vgg19 import VGG19Features
 
 if TYPE_CHECKING:
-    from medstyle_gan.config.schema import (
+    from medstyle_gan.config.network_sections import (
         PatchGANConfig,
         ResNetGeneratorConfig,
         UNetGeneratorConfig,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import CycleGANConfig
+from medstyle_gan.config.method_section import CycleGANConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods.schedule import constant_then_linear
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import InferenceConfig
+from medstyle_gan.config.inference_sections import InferenceConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import OTHER
 from medstyle_gan.errors import UserError

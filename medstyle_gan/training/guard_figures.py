@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.foreground import foreground_mask
 from medstyle_gan.data.sampling import fixed_samples

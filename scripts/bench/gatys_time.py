@@ -15,7 +15,7 @@ from bench.command import median_ratio
 from bench.fresh_process import run_program
 from bench.textbook_gatys import TextbookGatys
 from medstyle_gan.config import Config, load_config
-from medstyle_gan.config.schema import GatysConfig
+from medstyle_gan.config.method_section import GatysConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import Gatys, StyleReference
 from medstyle_gan.methods.descent import descend

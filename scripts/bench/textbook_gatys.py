@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medstyle_gan.config.schema import LossConfig
+from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.networks.vgg19 import IMAGENET_MEAN, IMAGENET_STD, LAYERS
 from medstyle_gan.networks.vgg19_weights import load_vgg19_weights
 

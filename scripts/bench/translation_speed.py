@@ -16,7 +16,7 @@ from bench.command import median_ratio
 from bench.machine import synchronize
 from bench.settings import bench_device
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import FixedScale, IntensityConfig
+from medstyle_gan.config.data_section import FixedScale, IntensityConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.inference import Translator
 from medstyle_gan.networks import build_generator

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from medstyle_gan.config import Config, load_config
-from medstyle_gan.config.schema import UNetGeneratorConfig, WindowScale
+from medstyle_gan.config.data_section import WindowScale
+from medstyle_gan.config.network_sections import UNetGeneratorConfig
 from medstyle_gan.errors import UserError
 
 

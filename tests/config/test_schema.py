@@ -7,17 +7,11 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from medstyle_gan.config.data_section import DataConfig, FixedScale, PercentileScale
 from medstyle_gan.config.fields import section_models, setting_paths
-from medstyle_gan.config.schema import (
-    Config,
-    CycleGANConfig,
-    DataConfig,
-    FixedScale,
-    GatysConfig,
-    PercentileScale,
-    StyleLossConfig,
-    default_config,
-)
+from medstyle_gan.config.loss_section import StyleLossConfig
+from medstyle_gan.config.method_section import CycleGANConfig, GatysConfig
+from medstyle_gan.config.schema import Config, default_config
 
 HEAVY = {"torch", "numpy", "monai", "lightning", "nibabel", "scipy"}
 

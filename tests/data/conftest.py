@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 
 SHAPE = (40, 44, 14)
 

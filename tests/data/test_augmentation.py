@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import SampleTransform
 
 DataSettings = Callable[..., DataConfig]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data import cache_entry, content_index
 from medstyle_gan.data.body import body_box, body_occupancy
 from medstyle_gan.data.cache import prepare_collection

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data import cache_entry
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.cache_files import CacheError
@@ -139,7 +139,7 @@ def test_facts_that_cannot_be_written_take_their_array_with_them(
 FILL = """
 import sys
 from pathlib import Path
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cache import prepare_collection
 from medstyle_gan.data.cache_files import CacheError
 from medstyle_gan.data.collection import find_collection

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from medstyle_gan.config.schema import SamplerConfig
+from medstyle_gan.config.data_section import SamplerConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume, VolumeFacts
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.drawing import draw_pair, draw_slice, draw_volume, keyed_bits

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.collection import find_collection
 from medstyle_gan.data.contact_sheet import contact_sheet
 from medstyle_gan.data.doubts import find_doubts

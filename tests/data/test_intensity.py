@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medstyle_gan.config.schema import FixedScale, PercentileScale, WindowScale, ZScoreScale
+from medstyle_gan.config.data_section import FixedScale, PercentileScale, WindowScale, ZScoreScale
 from medstyle_gan.data.intensity import (
     INTENSITY_SCALES,
     FittedScale,

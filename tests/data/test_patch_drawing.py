@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare, spearmanr
 
-from medstyle_gan.config.schema import SamplerConfig
+from medstyle_gan.config.data_section import SamplerConfig
 from medstyle_gan.data.body import body_box, body_occupancy
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume, VolumeFacts
 from medstyle_gan.data.collection import Item

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.utils.data import DataLoader
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data import cached_volume
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.cached_volume import CachedVolume

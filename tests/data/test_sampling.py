@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from medstyle_gan.config.schema import DataConfig
+from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.collection import find_collection
 from medstyle_gan.data.sampling import GlobalIndexSampler, UnpairedDataset, fixed_samples

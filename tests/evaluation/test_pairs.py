@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medstyle_gan.config.schema import PairsConfig
+from medstyle_gan.config.data_section import PairsConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import find_pairs
 from medstyle_gan.volumes import Geometry, read_volume, write_volume

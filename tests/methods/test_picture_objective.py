@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medstyle_gan.config.schema import (
+from medstyle_gan.config.loss_section import (
     LossConfig,
     PerceptualLossConfig,
     StyleLossConfig,

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from medstyle_gan.config import load_config
-from medstyle_gan.config.schema import LossConfig, VGGConfig
+from medstyle_gan.config.loss_section import LossConfig
+from medstyle_gan.config.network_sections import VGGConfig
 from medstyle_gan.losses import gram_matrix
 from medstyle_gan.methods.vgg_regularizer import (
     VGGRegularizer,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medstyle_gan.config.schema import VGGConfig
+from medstyle_gan.config.network_sections import VGGConfig
 from medstyle_gan.methods.vgg_views import View, Views
 
 

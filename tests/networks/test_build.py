@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medstyle_gan.config.schema import (
+from medstyle_gan.config.network_sections import (
     PatchGANConfig,
     ResNetGeneratorConfig,
     UNetGeneratorConfig,

@@ -1,0 +1,112 @@
+"""Settings of the losses: `loss`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from medstyle_gan.config.base import PositiveInt, Section, Weight
+
+
+class AdversarialLossConfig(Section):
+    """The game between generators and discriminators."""
+
+    name: Literal["least_squares", "hinge", "vanilla", "wgan_gp"] = Field(
+        "least_squares", description="form of the game"
+    )
+    weight: Weight = Field(1.0, description="weight in the generators' loss")
+    gradient_penalty: Weight = Field(10.0, description="penalty weight, wgan_gp only")
+
+
+class WeightedLossConfig(Section):
+    """A loss with nothing to set but its weight."""
+
+    weight: Weight = Field(0.0, description="weight; 0 switches the term off, at no cost")
+
+
+class PerceptualLossConfig(Section):
+    """VGG-19 content distance from a scan to its translation and its reconstruction.
+
+    At the default weights each of the two gives about a twentieth of a generator's gradient
+    (seeded random VGG-19, phantoms, after the first hundred steps).
+    """
+
+    weight: Weight = Field(0.02, description="weight between an image and its translation")
+    reconstruction_weight: Weight = Field(
+        0.02, description="weight between an image and its reconstruction"
+    )
+    layers: tuple[str, ...] = Field(("relu4_2",), description="VGG-19 layers")
+    every_n_steps: PositiveInt = Field(4, description="steps between applications")
+
+
+class StyleLossConfig(Section):
+    """VGG-19 Gram-matrix distance from a translation to its style.
+
+    Gram matrices are divided by C·H·W, which makes them small: at the default weight the term
+    gives a few hundredths of a generator's gradient (measured as for the perceptual term).
+    """
+
+    weight: Weight = Field(5_000.0, description="weight; 0 switches the term off, at no cost")
+    layers: tuple[str, ...] = Field(
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="VGG-19 layers"
+    )
+    layer_weights: tuple[Weight, ...] | None = Field(
+        None, description="weights of the layers, in their order (null: equal ones that sum to 1)"
+    )
+    target: Literal["batch", "collection"] = Field(
+        "collection", description="the sample drawn, or the mean Gram of the collection"
+    )
+    every_n_steps: PositiveInt = Field(4, description="steps between applications")
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_layer(self) -> StyleLossConfig:
+        weights = self.layer_weights
+        if weights is not None and len(weights) != len(self.layers):
+            raise ValueError(
+                f"layer_weights has {len(weights)} weights for {len(self.layers)} layers; give one "
+                "for each of layers"
+            )
+        if weights is not None and self.weight and not sum(weights):
+            raise ValueError(
+                "layer_weights sum to 0, so nothing is left of the style; set one above 0, or "
+                "weight to 0 where none is wanted"
+            )
+        return self
+
+
+def _cycle() -> WeightedLossConfig:
+    return WeightedLossConfig(weight=10.0)
+
+
+def _identity() -> WeightedLossConfig:
+    return WeightedLossConfig(weight=5.0)
+
+
+class LossConfig(Section):
+    """All terms of the generators' loss, with absolute weights."""
+
+    adversarial: AdversarialLossConfig = Field(
+        default_factory=AdversarialLossConfig, description="realism"
+    )
+    cycle: WeightedLossConfig = Field(
+        default_factory=_cycle, description="L1 between an image and its reconstruction"
+    )
+    identity: WeightedLossConfig = Field(
+        default_factory=_identity,
+        description="L1 between an image and itself through the generator into its own domain",
+    )
+    perceptual: PerceptualLossConfig = Field(
+        default_factory=PerceptualLossConfig, description="VGG-19 content distance"
+    )
+    style: StyleLossConfig = Field(
+        default_factory=StyleLossConfig, description="VGG-19 Gram distance"
+    )
+    total_variation: WeightedLossConfig = Field(
+        default_factory=WeightedLossConfig, description="roughness of the translations"
+    )
+    continuity: WeightedLossConfig = Field(
+        default_factory=WeightedLossConfig,
+        description="between slices of a volume: mean square of how far what a slice's style adds "
+        "to it is from what its neighbour's did (gatys only)",
+    )

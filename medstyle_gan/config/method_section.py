@@ -1,0 +1,68 @@
+"""Settings of each method: `method`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
+
+
+class CycleGANConfig(Section):
+    """CycleGAN (Zhu et al. 2017)."""
+
+    name: Literal["cyclegan"] = "cyclegan"
+    generator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, both generators")
+    discriminator_learning_rate: float = Field(
+        2e-4, gt=0, description="Adam's, both discriminators"
+    )
+    betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's betas")
+    constant_fraction: Probability = Field(
+        0.5, description="share of the steps before the learning rates fall linearly to 0"
+    )
+    pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="generators' moving average per step (0: none)"
+    )
+    gradient_clip: float = Field(
+        0.0, ge=0, description="largest gradient norm, for each optimiser (0: no limit)"
+    )
+
+
+class GatysConfig(Section):
+    """The picture itself is optimised (Gatys et al. 2016); for `medstyle stylize`."""
+
+    name: Literal["gatys"] = "gatys"
+    steps: PositiveInt = Field(300, description="iterations, at each scale")
+    optimizer: Literal["lbfgs", "adam"] = Field(
+        "lbfgs", description="lbfgs (with a strong Wolfe line search) or adam"
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, description="first step of a line search, or Adam's (null: 1, or 0.02)"
+    )
+    history: PositiveInt = Field(100, description="steps that lbfgs remembers")
+    init: Literal["content", "noise", "style"] = Field(
+        "content", description="the picture that the first scale begins from"
+    )
+    pooling: Literal["max", "average"] = Field(
+        "max", description="the VGG-19's own pooling, or the smoother one of Gatys et al."
+    )
+    scales: int = Field(
+        1, ge=1, le=8, description="resolutions, coarse to fine, each half of the one after"
+    )
+    tolerance: Weight = Field(
+        1e-3,
+        description="converged where `patience` iterations lower the loss by less than this share "
+        "of it (0: all steps are done)",
+    )
+    patience: PositiveInt = Field(20, description="iterations that convergence is judged over")
+    tile: int | None = Field(
+        None,
+        ge=32,
+        description="side of the tiles that a picture larger than memory is seen in, with the "
+        "losses and gradients of the whole (pixels; null: all at once)",
+    )
+    features: Literal["fp32", "bf16"] = Field(
+        "fp32", description="arithmetic of the VGG-19; Gram matrices and losses are always fp32"
+    )

@@ -1,0 +1,62 @@
+"""Settings of the networks: `generator`, `discriminator` and `vgg`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from medstyle_gan.config.base import PositiveInt, Section
+
+
+class ResNetGeneratorConfig(Section):
+    """ResNet generator (Johnson et al. 2016, as used by CycleGAN)."""
+
+    name: Literal["resnet"] = "resnet"
+    ngf: PositiveInt = Field(64, description="channels of the first layer")
+    blocks: PositiveInt = Field(9, description="residual blocks (the papers' 6 or 9)")
+    upsampling: Literal["transpose", "resize"] = Field(
+        "resize", description="transposed convolution, or resize then convolution"
+    )
+    checkpoint_activations: bool = Field(
+        False,
+        description="compute the residual blocks again in the backward pass instead of keeping "
+        "what is in them: less memory, about a fifth more time",
+    )
+
+
+class UNetGeneratorConfig(Section):
+    """U-Net generator (MONAI's)."""
+
+    name: Literal["unet"] = "unet"
+    ngf: PositiveInt = Field(64, description="channels of the first level")
+    levels: int = Field(4, ge=2, le=8, description="resolutions, each half of the one before")
+
+
+class PatchGANConfig(Section):
+    """PatchGAN discriminator (Isola et al. 2017); three layers see 70x70 pixels."""
+
+    name: Literal["patchgan"] = "patchgan"
+    ndf: PositiveInt = Field(64, description="channels of the first layer")
+    layers: PositiveInt = Field(3, description="strided layers: 1, 2, 3 see 16, 34, 70 pixels")
+    scales: int = Field(1, ge=1, le=4, description="discriminators, each at half the size before")
+    spectral_norm: bool = Field(False, description="spectral normalisation of each convolution")
+
+
+class VGGConfig(Section):
+    """The frozen VGG-19 that perceptual and style losses look through."""
+
+    weights: str = Field(
+        "imagenet", description="imagenet (downloaded once), a file's path, or random:SEED"
+    )
+    crop: PositiveInt | None = Field(
+        None,
+        description="side of a random square that it sees of each image, the same of an image, its "
+        "translation and its reconstruction (pixels; null: all of it)",
+    )
+    scale: float = Field(
+        1.0, gt=0, le=1, description="reduction of what it sees (1: full resolution)"
+    )
+    slices: PositiveInt = Field(
+        3, description="random slices that it sees of each 3-D sample, the planes in turn"
+    )
