@@ -16,7 +16,8 @@ from medstyle_gan.evaluation.chapter import TRANSLATION, Array, Candidate, Mask
 from medstyle_gan.evaluation.references import REFERENCES, Reference, StyleIntensities
 from medstyle_gan.inference import Translator
 
-_KEPT_BYTES = 2**29
+_KEPT_BYTES = 2**28
+_KEPT_MASKS = 4
 
 
 class Remembering:
@@ -51,6 +52,34 @@ class Remembering:
         return Remembering, (self.candidate,)
 
 
+_masks: OrderedDict[bytes, Mask] = OrderedDict()
+
+
+def found_body(scan: Array, scale: FittedScale) -> Mask:
+    """The body in a scan, as `foreground_mask` finds it; the last few are remembered.
+
+    Args:
+        scan: (X, Y, Z) in [-1, 1].
+        scale: the scans' typical scale, which tells Hounsfield units from others.
+
+    Returns:
+        bool (X, Y, Z), read-only.
+    """
+    key = _digest(scan, np.array([scale.center, scale.half_range]))
+    if key not in _masks:
+        mask = foreground_mask(scale.from_unit(scan))
+        mask.setflags(write=False)
+        _masks[key] = mask
+        while len(_masks) > _KEPT_MASKS:
+            _masks.popitem(last=False)
+    return _masks[key]
+
+
+def forget_bodies() -> None:
+    """Forgets what `found_body` remembers, for those who time it."""
+    _masks.clear()
+
+
 def _digest(*arrays: np.ndarray) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
@@ -76,7 +105,7 @@ class Translation:
 
     def __call__(self, scan: Array, mask: Mask) -> Array:
         """See `Candidate`."""
-        foreground = foreground_mask(self.translator.scales["scan"].from_unit(scan))
+        foreground = found_body(scan, self.translator.scales["scan"])
         outside = scan[~foreground]
         prepared = Prepared(
             array=np.array(scan[None], dtype=np.float32, order="C"),
@@ -114,8 +143,8 @@ class ReferenceCandidate:
     def __call__(self, scan: Array, mask: Mask) -> Array:
         """See `Candidate`; fitted in the body found in the scan, as the translator's is."""
         reference: Reference = REFERENCES[self.name](self.style)
-        foreground = foreground_mask(self.scale.from_unit(scan))
-        return np.ascontiguousarray(reference(scan, foreground), dtype=np.float32)
+        matched = reference(scan, found_body(scan, self.scale))
+        return np.ascontiguousarray(matched, dtype=np.float32)
 
 
 def make_candidates(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from medstyle_gan.data.words import DOMAINS
-from medstyle_gan.evaluation.candidates import Remembering
+from medstyle_gan.evaluation.candidates import Remembering, forget_bodies
 from medstyle_gan.evaluation.chapter import (
     TRANSLATION,
     Array,
@@ -109,6 +109,7 @@ def _measured(
     candidate: Candidate, subject: Subject, context: EvaluationContext
 ) -> tuple[float, float | None]:
     """Seconds of one call, and the memory at its highest (GiB)."""
+    forget_bodies()
     call = candidate.candidate if isinstance(candidate, Remembering) else candidate
     device = None if context.translator is None else context.translator.device
     if device is not None and device.type == "cuda":

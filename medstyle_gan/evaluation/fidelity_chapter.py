@@ -45,7 +45,7 @@ def run(
         notes.setdefault(
             f"MS-SSIM: {scales} of its 5 scales fit into slices of {subject.truth.shape[0]} x "
             f"{subject.truth.shape[1]}, with the first weights, summing to 1; outside the mask "
-            "both are background."
+            "both are background; where a scale's contrast is turned over it is 0."
             if scales
             else f"MS-SSIM is left out: slices of {subject.truth.shape[0]} x "
             f"{subject.truth.shape[1]} are too small for it."

@@ -20,7 +20,7 @@ from medstyle_gan.evaluation.comparison import prepare_mask
 from medstyle_gan.evaluation.pairs import Pair, empty_mask
 from medstyle_gan.volumes import Volume, is_picture, read_volume
 
-_KEPT_BYTES = 2**30
+_KEPT_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SubjectFiles:
 class Subjects(Sequence[Subject]):
     """Subjects that are read from their files when they are asked for; picklable.
 
-    Those used last stay in memory, up to a GiB in all.
+    Those used last stay in memory, up to half a GiB in all.
 
     Args:
         files: one entry a subject.

@@ -54,7 +54,7 @@ class SubjectViews:
 
 
 def view_subject(subject: Subject, candidates: Mapping[str, Candidate]) -> SubjectViews:
-    """The slice of each plane that most of the mask lies in.
+    """The slice of each plane that half of the mask lies on either side of.
 
     Args:
         subject: whose.
@@ -69,7 +69,8 @@ def view_subject(subject: Subject, candidates: Mapping[str, Candidate]) -> Subje
     for plane in PLANES:
         axis = stacked_axis(plane)
         others = tuple(a for a in range(3) if a != axis)
-        index = int(subject.mask.sum(axis=others).argmax())
+        below = np.cumsum(subject.mask.sum(axis=others))
+        index = int(np.searchsorted(below, below[-1] / 2))
         shown = {name: _slice(array, plane, index) for name, array in images.items()}
         views.append(
             View(

@@ -22,8 +22,7 @@ _TITLES = {
     "kid": "KID",
     "seconds": "time a volume",
     "peak_memory": "peak memory",
-    "scan": "the scan",
-    "truth": "truth",
+    "edge_shift_mm": "edge shift",
 }
 
 

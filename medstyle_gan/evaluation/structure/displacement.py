@@ -18,6 +18,7 @@ _BLOCK = 16  # voxels; shorter along axes that hold fewer
 _OVERLAP = 0.5  # of a block that must lie in the mask
 # A block's shift beyond this share of its side is a chance match.
 _FARTHEST = 0.25
+_MOST_BLOCKS = 160  # evenly drawn where there are more
 
 
 def edge_shift(
@@ -50,18 +51,20 @@ def local_edge_shift(
         mask: bool (X, Y, Z), not empty.
 
     Returns:
-        (N, 3) voxels, of the blocks that lie in the mask and whose edges could be matched; N
-        may be 0.
+        (N, 3) voxels, of blocks that lie in the mask and whose edges could be matched, at most
+        160 evenly drawn ones; N may be 0.
     """
     sides = [min(_BLOCK, n) for n in first.shape]
     starts = [_starts(bounds, side) for bounds, side in zip(body_box(mask), sides, strict=True)]
     window = _window(sides)
     farthest = np.maximum(1.0, _FARTHEST * np.array(sides))
+    blocks = [
+        tuple(slice(c, c + side) for c, side in zip(corner, sides, strict=True))
+        for corner in product(*starts)
+    ]
+    blocks = [block for block in blocks if mask[block].mean() >= _OVERLAP]
     shifts = []
-    for corner in product(*starts):
-        block = tuple(slice(c, c + side) for c, side in zip(corner, sides, strict=True))
-        if mask[block].mean() < _OVERLAP:
-            continue
+    for block in blocks[:: max(1, -(-len(blocks) // _MOST_BLOCKS))]:
         ours, theirs = first[block] * window, second[block] * window
         if np.ptp(ours) < 1e-9 or np.ptp(theirs) < 1e-9:
             continue
