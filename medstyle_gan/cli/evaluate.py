@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medstyle_gan.config import Config
+    from medstyle_gan.evaluation.chapter import ChapterName
     from medstyle_gan.evaluation.evaluating import Evaluation
 
 FORBIDDEN_VERDICT = 3
@@ -151,13 +152,13 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(args.fail_on, evaluations)
 
 
-def _chapters(names: Sequence[str] | None) -> list[str] | None:
+def _chapters(names: Sequence[str] | None) -> list[ChapterName] | None:
     from medstyle_gan.evaluation.chapters import RUNS
 
     unknown = [name for name in names or () if name not in RUNS]
     if unknown:
         raise UserError(f"--chapters {' '.join(unknown)}: there are {', '.join(RUNS)}")
-    return list(names) if names else None
+    return [name for name in RUNS if name in names] if names else None
 
 
 def _settings(args: argparse.Namespace, model: str) -> tuple[Config, bool]:
