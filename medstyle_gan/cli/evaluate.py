@@ -111,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(files("medstyle_gan.evaluation").joinpath("thresholds.yaml").read_text("utf-8"))
         return 0
-    models, args.overrides = split_overrides(args.models)
+    models, overrides = split_overrides(args.models)
+    names, more = split_overrides(args.chapters or ())  # settings may follow the last name
+    args.overrides = overrides + more
     collections = collection_options(args)
     if not models:
         raise UserError("no MODEL: give a run folder or a bundle")
@@ -119,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--seed {args.seed}: a seed must be 0 or more")
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give 1 or more")
-    chapters = _chapters(args.chapters)
+    chapters = _chapters(names)
     config, inference = _settings(args, models[0])
     if args.print_config:
         from medstyle_gan.config import dump_config
@@ -152,10 +154,10 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(args.fail_on, evaluations)
 
 
-def _chapters(names: Sequence[str] | None) -> list[ChapterName] | None:
+def _chapters(names: Sequence[str]) -> list[ChapterName] | None:
     from medstyle_gan.evaluation.chapters import RUNS
 
-    unknown = [name for name in names or () if name not in RUNS]
+    unknown = [name for name in names if name not in RUNS]
     if unknown:
         raise UserError(f"--chapters {' '.join(unknown)}: there are {', '.join(RUNS)}")
     return [name for name in RUNS if name in names] if names else None
