@@ -44,7 +44,7 @@ def run(
     figures: list[Figure] = []
     for subject in subjects:
         figures += _figures(subject, candidates, context)
-    notes = _NOTES
+    notes: tuple[str, ...] = _NOTES
     if any(np.isnan(f.value) for f in figures if f.name == "local_edge_shift"):
         notes += ("Local edge shift is left out where no block's edges could be matched.",)
     return Chapter("structure", tuple(figures), notes=notes)
