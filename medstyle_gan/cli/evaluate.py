@@ -203,7 +203,7 @@ def _settings(args: argparse.Namespace, model: str) -> tuple[Config, bool]:
 
 def _usable(weights: str) -> str:
     """The default in place of a file that a bundle does not record."""
-    from medstyle_gan.inference.bundle import UNRECORDED_FILE
+    from medstyle_gan.inference.bundles.bundle import UNRECORDED_FILE
 
     return "imagenet" if weights == UNRECORDED_FILE else weights
 

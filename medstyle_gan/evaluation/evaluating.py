@@ -21,7 +21,7 @@ from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
 from medstyle_gan.evaluation.verdict import ChapterVerdict, Judgement, judge, overall
 from medstyle_gan.evaluation.views import SubjectViews, view_subject
 from medstyle_gan.inference import Translator, load_bundle
-from medstyle_gan.inference.bundle import package_versions, without_local_paths
+from medstyle_gan.inference.bundles.bundle import package_versions, without_local_paths
 
 Announce = Callable[[str], None]
 

@@ -86,6 +86,11 @@ def test_the_report(folder: Path, tmp_path: Path) -> None:
     assert seen["background"] == "rgb(255, 255, 255)"
 
 
+def test_it_fits_a_telephone(folder: Path, tmp_path: Path) -> None:
+    seen = seen_in(folder / "model_1" / "report.html", tmp_path, "--window-size=500,900")
+    assert seen["wide"] <= 0
+
+
 def test_it_is_dark_where_that_is_asked_for(folder: Path, tmp_path: Path) -> None:
     dark = "--blink-settings=preferredColorScheme=0"
     seen = seen_in(folder / "model_1" / "report.html", tmp_path, dark)
