@@ -72,6 +72,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show the subjects' names in the report; else they are numbered",
     )
     parser.add_argument(
+        "--viewer",
+        metavar="NIIVUE",
+        help="put whole volumes and a viewer into the page: dist/niivue.umd.js of the npm package "
+        "@niivue/niivue, which is not shipped with medstyle",
+    )
+    parser.add_argument(
+        "--viewer-limit",
+        metavar="MIB",
+        type=float,
+        default=32.0,
+        help="volumes in a page (default: %(default)s)",
+    )
+    parser.add_argument(
         "--workers",
         metavar="N",
         type=int,
@@ -119,6 +132,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("no MODEL: give a run folder or a bundle")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: a seed must be 0 or more")
+    if not args.viewer_limit > 0:
+        raise UserError(f"--viewer-limit {args.viewer_limit:g}: give MiB above 0, such as 32")
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give 1 or more")
     chapters = _chapters(names)
@@ -145,6 +160,8 @@ def run(args: argparse.Namespace) -> int:
             quick=args.quick,
             device=args.device,
             precision=args.precision,
+            viewer=args.viewer,
+            viewer_limit=args.viewer_limit,
         ),
         announce=_say,
     )
