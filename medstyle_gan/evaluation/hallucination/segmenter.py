@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _scripted(path: Path) -> tuple[Logits, int | None]:
 
 def _onnx(path: Path) -> tuple[Logits, int | None]:
     try:
-        import onnxruntime
+        onnxruntime: Any = import_module("onnxruntime")
     except ImportError as error:
         raise UserError(
             f"segmenter {path}: ONNX needs the package onnxruntime; "
