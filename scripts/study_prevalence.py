@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Does a translator paint the lesions that its style collection has? (After Cohen et al. 2018.)
+"""Does a translator paint the lesions of its style collection? After Cohen et al. 2018.
 
     scripts/study_prevalence.py -o runs/prevalence
     scripts/study_prevalence.py -o runs/prevalence --shares 0,1 training.steps=5000

@@ -223,7 +223,8 @@ def study_lines(result: Mapping[str, Any]) -> list[str]:
         f"{'of scans without':>18}",
     ]
     lines += [
-        f"  {row['share']:20.2f}{row['rate']:20.2f}{row['with_lesions']:16.2f}{row['without']:18.2f}"
+        f"  {row['share']:20.2f}{row['rate']:20.2f}{row['with_lesions']:16.2f}"
+        f"{row['without']:18.2f}"
         for row in result["shares"]
     ]
     if result["slope"] is not None:

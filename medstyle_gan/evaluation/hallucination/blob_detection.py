@@ -8,10 +8,11 @@ with its own contrast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
 from medstyle_gan.evaluation.chapter import Array, Mask
@@ -63,8 +64,11 @@ def responses(
 
 
 def detect_blobs(
-    found: dict[float, Array], mask: Mask, spacing: Spacing, least: float | dict[float, float]
-) -> list[Detection]:
+    found: Mapping[float, Array],
+    mask: Mask,
+    spacing: Spacing,
+    least: float | Mapping[float, float],
+) -> Iterator[Detection]:
     """The local extremes of the responses over places and sizes, strongest first.
 
     A blob that lies with its middle in a stronger one is part of that.
@@ -74,33 +78,47 @@ def detect_blobs(
         mask: where the middles may lie.
         spacing: voxel size (mm).
         least: smallest contrast, of all sizes or of each.
+
+    Yields:
+        The blobs; each costs only when it is asked for.
     """
-    candidates: list[Detection] = []
-    for diameter, response in found.items():
-        strength = np.where(mask, np.abs(response), 0)
-        reach = [2 * max(1, round(diameter / 2 / step)) + 1 for step in spacing]
-        floor = least[diameter] if isinstance(least, dict) else least
-        peaks = (strength >= floor) & (strength > 0)
+    peaks = [
+        _peaks(response, diameter, mask, spacing, _of(least, diameter))
+        for diameter, response in found.items()
+    ]
+    if not peaks:
+        return
+    # (n, 5): voxel, diameter, contrast.
+    rows = np.concatenate(peaks)
+    rows = rows[np.lexsort((*rows[:, 2::-1].T, -np.abs(rows[:, 4])))]
+    places = rows[:, :3] * np.asarray(spacing)
+    radii = rows[:, 3] / 2
+    kept: list[int] = []
+    for index, row in enumerate(rows):
+        apart = np.linalg.norm(places[kept] - places[index], axis=1)
+        if (apart <= np.maximum(radii[kept], radii[index])).any():
+            continue
+        kept.append(index)
+        x, y, z = (int(value) for value in row[:3])
+        yield Detection((x, y, z), float(row[3]), float(row[4]))
+
+
+def _peaks(
+    response: Array, diameter: float, mask: Mask, spacing: Spacing, least: float
+) -> NDArray[np.float64]:
+    """(n, 5): voxel, diameter and contrast of one size's local extremes."""
+    strength = np.where(mask, np.abs(response), 0)
+    reach = [2 * max(1, round(diameter / 2 / step)) + 1 for step in spacing]
+    peaks = (strength >= least) & (strength > 0)
+    if peaks.any():
         peaks &= strength == maximum_filter(strength, reach)
-        for x, y, z in zip(*np.nonzero(peaks), strict=True):
-            center = (int(x), int(y), int(z))
-            candidates.append(Detection(center, diameter, float(response[center])))
-    candidates.sort(key=lambda blob: (-abs(blob.contrast), blob.center))
-    kept: list[Detection] = []
-    for blob in candidates:
-        if all(_distance(blob, other, spacing) > _reach(blob, other) for other in kept):
-            kept.append(blob)
-    return kept
+    voxels = np.argwhere(peaks)
+    sizes = np.full(len(voxels), diameter)
+    return np.column_stack([voxels, sizes, response[peaks]]).astype(np.float64)
 
 
-def _reach(blob: Detection, other: Detection) -> float:
-    return max(blob.diameter, other.diameter) / 2
-
-
-def _distance(blob: Detection, other: Detection, spacing: Spacing) -> float:
-    """Between middles (mm)."""
-    steps = np.subtract(blob.center, other.center) * np.asarray(spacing)
-    return float(np.sqrt((steps**2).sum()))
+def _of(least: float | Mapping[float, float], diameter: float) -> float:
+    return least[diameter] if isinstance(least, Mapping) else least
 
 
 def _difference(array: Array, diameter: float, spacing: Spacing) -> Array:

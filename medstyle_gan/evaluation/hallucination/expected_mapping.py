@@ -19,10 +19,11 @@ from medstyle_gan.evaluation.chapter import Array, Mask
 from medstyle_gan.evaluation.hallucination.blobs import Spacing
 
 _NEIGHBOURHOOD = 3.0  # mm
-_LEVELS, _COARSE_LEVELS = 32, 12  # of intensity, and of smoothed intensity
+_FINE_LEVELS = 128  # of intensity, for the mapping of intensities alone
+_LEVELS, _COARSE_LEVELS = 24, 12  # of intensity and of its neighbourhood's, for what is left
 _DEPTHS = (4.0, 8.0, 12.0, 20.0, 32.0)  # mm
 _BLOCK = 24.0  # mm
-_ENOUGH = 30.0  # voxels alike that weigh as much as all with the same intensity
+_ENOUGH = 30.0  # voxels alike at which half of what they have in common is believed
 
 
 def expected_translation(scan: Array, translation: Array, mask: Mask, spacing: Spacing) -> Array:
@@ -37,7 +38,8 @@ def expected_translation(scan: Array, translation: Array, mask: Mask, spacing: S
     Returns:
         (X, Y, Z) float32; outside the mask the translation itself.
     """
-    fine, joint, sizes = _looks(scan, mask, spacing)
+    intensity = scan[mask].astype(np.float64)
+    joint, count = _looks(scan, mask, spacing)
     halves = _halves(mask.shape, spacing)[mask]
     values = translation[mask].astype(np.float64)
     expected = np.empty_like(values)
@@ -45,30 +47,48 @@ def expected_translation(scan: Array, translation: Array, mask: Mask, spacing: S
         fitted, applied = halves != half, halves == half
         if not fitted.any():  # a body smaller than a block
             fitted = applied
-        expected[applied] = _conditional_mean(
-            (fine[fitted], joint[fitted], values[fitted]), (fine[applied], joint[applied]), sizes
-        )
+        curve = _mean_curve(intensity[fitted], values[fitted])
+        left = values[fitted] - np.interp(intensity[fitted], *curve)
+        around = _shrunken_means(joint[fitted], left, count)
+        expected[applied] = np.interp(intensity[applied], *curve) + around[joint[applied]]
     whole = translation.astype(np.float32, copy=True)
     whole[mask] = expected
     return whole
 
 
+Values = NDArray[np.float64]
 Bins = NDArray[np.intp]
 
 
-def _looks(scan: Array, mask: Mask, spacing: Spacing) -> tuple[Bins, Bins, tuple[int, int]]:
-    """What each voxel of the mask looks like: its intensity's bin, and its joint bin."""
+def _mean_curve(intensity: Values, values: Values) -> tuple[Values, Values]:
+    """Mean intensities of fine bins and the mean translation there, for `np.interp`."""
+    bins = _level(intensity, _FINE_LEVELS)
+    count = np.bincount(bins, minlength=_FINE_LEVELS)
+    have = count > 0
+    return tuple(  # type: ignore[return-value]
+        np.bincount(bins, of, _FINE_LEVELS)[have] / count[have] for of in (intensity, values)
+    )
+
+
+def _shrunken_means(bins: Bins, values: Values, count: int) -> Values:
+    """(count,) each bin's mean, drawn to 0 where few voxels are in it."""
+    total = np.bincount(bins, values, count)
+    means: Values = total / (np.bincount(bins, minlength=count) + _ENOUGH)
+    return means
+
+
+def _looks(scan: Array, mask: Mask, spacing: Spacing) -> tuple[Bins, int]:
+    """Which voxels of the mask look alike: each one's bin, and the number of bins."""
     smooth = gaussian_filter(scan, [_NEIGHBOURHOOD / step for step in spacing])
     depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    fine = _level(scan[mask], _LEVELS)
     coarse = _level(smooth[mask], _COARSE_LEVELS)
     deep = np.digitize(depth[mask], _DEPTHS)
-    count = len(_DEPTHS) + 1
-    joint = (fine * _COARSE_LEVELS + coarse) * count + deep
-    return fine, joint, (_LEVELS, _LEVELS * _COARSE_LEVELS * count)
+    deeps = len(_DEPTHS) + 1
+    joint = (_level(scan[mask], _LEVELS) * _COARSE_LEVELS + coarse) * deeps + deep
+    return joint, _LEVELS * _COARSE_LEVELS * deeps
 
 
-def _level(values: Array, levels: int) -> Bins:
+def _level(values: NDArray[np.floating], levels: int) -> Bins:
     """Even bins of [-1, 1]."""
     return np.clip(((values + 1) / 2 * levels).astype(np.intp), 0, levels - 1)
 
@@ -80,25 +100,3 @@ def _halves(shape: tuple[int, ...], spacing: Spacing) -> Mask:
         for axis, step in zip(np.indices(shape, sparse=True), spacing, strict=True)
     )
     return np.asarray(parity % 2 == 1)
-
-
-def _conditional_mean(
-    known: tuple[Bins, Bins, NDArray[np.float64]], asked: tuple[Bins, Bins], sizes: tuple[int, int]
-) -> NDArray[np.float64]:
-    """The mean of voxels alike, drawn to that of the same intensity where there are few.
-
-    An intensity that the known half does not have takes the means of the nearest that it has.
-    """
-    fine, joint, values = known
-    fine_count = np.bincount(fine, minlength=sizes[0])
-    have = np.flatnonzero(fine_count)
-    means = np.bincount(fine, values, sizes[0])[have] / fine_count[have]
-    by_level = np.interp(np.arange(sizes[0]), have, means)
-    joint_count = np.bincount(joint, minlength=sizes[1])
-    joint_sum = np.bincount(joint, values, sizes[1])
-    asked_fine, asked_joint = asked
-    prior = by_level[asked_fine]
-    result: NDArray[np.float64] = (joint_sum[asked_joint] + _ENOUGH * prior) / (
-        joint_count[asked_joint] + _ENOUGH
-    )
-    return result

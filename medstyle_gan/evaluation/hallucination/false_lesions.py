@@ -3,8 +3,8 @@
 A false lesion is a blob of 3 to 12 mm
 
 - in the translation minus what its own mapping of the scan makes expect (`expected_mapping`),
-- whose contrast is at least a tenth of the translation's range and five robust standard
-  deviations of the blob detector's responses in that difference,
+- whose contrast is at least a tenth of the translation's range and five standard deviations of
+  the blob detector's responses in that difference,
 - which the scan does not show: its own contrast there, as a share of its range, is less than half
   of the blob's, whichever sign it has, and
 - which the truth, where there is one, does not show either.
@@ -27,7 +27,6 @@ from medstyle_gan.evaluation.hallucination.expected_mapping import expected_tran
 LEAST_SHARE = 0.1
 DEVIATIONS = 5.0
 _SHOWN = 0.5  # of the blob's contrast, that another image has to show
-_MAD_TO_DEVIATION = 1.4826
 
 
 def false_lesions(
@@ -50,10 +49,10 @@ def false_lesions(
     left = np.where(mask, translation - expected_translation(scan, translation, mask, spacing), 0)
     found = responses(left, spacing)
     least = {
-        size: max(LEAST_SHARE * full, DEVIATIONS * _deviation(response[mask]))
+        size: max(LEAST_SHARE * full, DEVIATIONS * float(response[mask].std()))
         for size, response in found.items()
     }
-    blobs = detect_blobs(found, mask, spacing, least)
+    blobs = list(detect_blobs(found, mask, spacing, least))
     if not blobs:
         return []
     shown = [(responses(scan, spacing), intensity_range(scan, mask), 0)]
@@ -95,11 +94,6 @@ def _strongest(own: dict[float, Array], diameter: float, spacing: Spacing, signe
         return maximum_filter(np.max([np.abs(r) for r in alike], axis=0), reach)[None]
     dark, bright = np.max([-r for r in alike], axis=0), np.max(alike, axis=0)
     return np.stack([maximum_filter(dark, reach), maximum_filter(bright, reach)])
-
-
-def _deviation(values: Array) -> float:
-    """A standard deviation that few large values do not change."""
-    return _MAD_TO_DEVIATION * float(np.median(np.abs(values - np.median(values))))
 
 
 def _box(mask: Mask) -> tuple[slice, slice, slice]:

@@ -38,7 +38,7 @@ def test_detections_agree_with_skimages_blobs(rng) -> None:
     array = 0.02 * rng.standard_normal((44, 44, 32)).astype(np.float32)
     array = painted(array, SPACING, places, 8.0, 0.5)
     everywhere = np.ones(array.shape, bool)
-    ours = detect_blobs(responses(array, SPACING), everywhere, SPACING, least=0.25)
+    ours = list(detect_blobs(responses(array, SPACING), everywhere, SPACING, least=0.25))
     theirs = blob_log(array, min_sigma=1, max_sigma=4, num_sigma=7, threshold=0.15)
     assert len(ours) == len(theirs) == 3
     for blob in ours:
@@ -80,7 +80,7 @@ def test_only_what_neither_scan_nor_truth_shows_is_false(subjects, true_mapping)
     # The truth has it, or the scan has it: then it is none.
     assert len(false_lesions(subject.scan, spoiled, *given, truth=spoiled)) <= len(before)
     seen = painted(subject.scan, subject.spacing, [center], 10.0, -0.8).clip(-1, 1)
-    assert len(false_lesions(seen, spoiled, *given)) <= len(before) + 0
+    assert len(false_lesions(seen, spoiled, *given)) <= len(before)
 
 
 def test_references_and_a_constant_have_none(subjects) -> None:

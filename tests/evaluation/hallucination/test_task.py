@@ -111,11 +111,10 @@ def test_networks_and_commands_that_fail_say_so(array, tmp_path: Path) -> None:
         load_segmenter(str(two))(array, SPACING)
     with pytest.raises(UserError, match="cannot be started"):
         load_segmenter("/no/such/program {input} {output}")(array, SPACING)
+    program = "import sys; print('sorry', file=sys.stderr); sys.exit(3)"
+    failing = load_segmenter(f'{sys.executable} -c "{program}" {{input}} {{output}}')
     with pytest.raises(UserError, match=r"code 3(.|\n)*sorry"):
-        failing = (
-            f"{sys.executable} -c 'import sys; print(\"sorry\", file=sys.stderr); sys.exit(3)'"
-        )
-        load_segmenter(failing + " {input} {output}")(array, SPACING)
+        failing(array, SPACING)
     with pytest.raises(UserError, match=r"wrote no \{output\}"):
         load_segmenter(f"{sys.executable} -c '' {{input}} {{output}}")(array, SPACING)
 

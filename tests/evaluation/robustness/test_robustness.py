@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_a_corruption_grows_with_its_severity_and_is_the_same_each_time(subject,
         far.append(np.abs(changed - subject.scan)[subject.mask].mean())
     assert far[0] == 0
     assert far[1] > 1e-3
-    assert all(b > a for a, b in zip(far[1:], far[2:], strict=False))
+    assert all(b > a for a, b in pairwise(far))
     assert np.array_equal(subject.scan, before)
 
 
