@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +50,16 @@ def blob_response(array: Array, diameter: float, spacing: Spacing) -> Array:
     Returns:
         (X, Y, Z) float32 in the array's units, positive where the middle is brighter.
     """
-    margin = 2 * diameter
-    alone = ball(diameter, spacing, margin)
-    middle = tuple(n // 2 for n in alone.shape)
-    unit = float(_difference(alone, diameter, spacing)[middle])
+    unit = _unit_response(diameter, spacing)
     return _difference(np.asarray(array, np.float32), diameter, spacing) / unit
+
+
+@lru_cache(maxsize=64)
+def _unit_response(diameter: float, spacing: Spacing) -> float:
+    """What a ball of contrast 1 answers with in its middle."""
+    alone = ball(diameter, spacing, margin=2 * diameter)
+    x, y, z = (n // 2 for n in alone.shape)
+    return float(_difference(alone, diameter, spacing)[x, y, z])
 
 
 def responses(

@@ -59,8 +59,10 @@ def ball(diameter: float, spacing: Spacing, margin: float = 0.0) -> Array:
     Returns:
         (x, y, z) float32 in [0, 1], odd along each axis; it sums to the ball's volume in voxels.
     """
-    reach = diameter / 2 + margin
-    half = [int(np.ceil(max(0.0, reach / step - 0.5))) for step in spacing]
+    half, wide = (
+        [int(np.ceil(max(0.0, reach / step - 0.5))) for step in spacing]
+        for reach in (diameter / 2, diameter / 2 + margin)
+    )
     inner = (np.arange(_SUBVOXELS) + 0.5) / _SUBVOXELS - 0.5
     axes = [
         ((np.arange(-n, n + 1)[:, None] + inner) * step).ravel()
@@ -69,7 +71,8 @@ def ball(diameter: float, spacing: Spacing, margin: float = 0.0) -> Array:
     squared = sum(a**2 for a in np.meshgrid(*axes, indexing="ij", sparse=True))
     inside = np.asarray(squared <= (diameter / 2) ** 2, dtype=np.float32)
     parts = [size for n in half for size in (2 * n + 1, _SUBVOXELS)]
-    return inside.reshape(parts).mean(axis=(1, 3, 5))
+    share = inside.reshape(parts).mean(axis=(1, 3, 5))
+    return np.pad(share, [(w - n, w - n) for w, n in zip(wide, half, strict=True)])
 
 
 def visible_sizes(sizes: Sequence[float], spacing: Spacing) -> tuple[float, ...]:

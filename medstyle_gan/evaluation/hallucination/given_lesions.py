@@ -18,6 +18,7 @@ FALSE_POSITIVES = 5
 
 _RING = (1.0, 5.0)  # mm from a lesion, the tissue that it is compared with
 _LEAST_RING = 8  # voxels
+_SMALLEST_SPREAD = 1e-3  # of tissue that is the same everywhere; 8 bits of [-1, 1] are 8e-3
 _TOLERANCE = 2.0  # mm between a detection's middle and the lesion that it is of
 
 
@@ -28,7 +29,7 @@ class LesionContrast:
     Attributes:
         volume: mm³.
         difference: mean inside minus mean around, in the array's units.
-        cnr: that over the standard deviation around; infinite in tissue without any.
+        cnr: that over the standard deviation around.
     """
 
     volume: float
@@ -42,7 +43,7 @@ def lesion_contrasts(
     """Each lesion's contrast with the tissue 1 to 5 mm around it.
 
     Args:
-        array: (X, Y, Z).
+        array: (X, Y, Z) in [-1, 1].
         lesions: marked voxels.
         mask: the body.
         spacing: voxel size (mm).
@@ -66,10 +67,10 @@ def lesion_contrasts(
         ring &= ~lesions[box]
         if ring.sum() < _LEAST_RING:
             continue
-        values = array[box]
+        values = array[box].astype(np.float64)
         difference = float(values[inside].mean() - values[ring].mean())
         spread = float(values[ring].std())
-        cnr = abs(difference) / spread if spread > 0 else (np.inf if difference else 0.0)
+        cnr = abs(difference) / max(spread, _SMALLEST_SPREAD)
         found.append(LesionContrast(component.volume, difference, cnr))
     return found
 

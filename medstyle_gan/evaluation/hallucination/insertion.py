@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, distance_transform_edt
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from medstyle_gan.evaluation.chapter import Array, Candidate, Mask, Subject
 from medstyle_gan.evaluation.hallucination.blobs import (
@@ -35,7 +36,6 @@ from medstyle_gan.evaluation.hallucination.inpainting import (
 from medstyle_gan.evaluation.hallucination.matched_filter import Response, matched_filter
 
 ROUNDS = 2
-_CLEAR = 4.0  # mm between a lesion and what counts as background
 _BOX_MARGIN = 3.0  # mm around a lesion, in which its surroundings are seen
 
 
@@ -68,13 +68,14 @@ class Trial:
         with_lesions: the scan with them.
         lesions: each one's shape (x, y, z) in [0, 1], middle voxel, size (mm) and contrast (share
             of the scan's range).
-        background: (X, Y, Z), voxels of the body that are away from all of them.
+        clearance: (X, Y, Z) float32, how far each voxel of the body is from all of them (mm); 0
+            in them and outside the body.
     """
 
     without: Array
     with_lesions: Array
     lesions: tuple[tuple[Array, tuple[int, int, int], float, float], ...]
-    background: Mask
+    clearance: Array
 
 
 def insertion_trials(
@@ -116,7 +117,7 @@ def removal_of_blobs(subject: Subject, trial: Trial) -> Trial:
         without_lesions(trial.with_lesions, touched),
         trial.with_lesions,
         trial.lesions,
-        trial.background,
+        trial.clearance,
     )
 
 
@@ -134,15 +135,16 @@ def removal_of_lesions(subject: Subject) -> Trial | None:
     kept = []
     for component in components(subject.lesions, subject.spacing):
         shape = component_shape(component, subject.spacing)
-        background = np.zeros(subject.mask.shape, bool)
-        rng = np.random.default_rng(0)
-        found = matched_filter(difference, shape, component.center, background, rng)
+        nowhere = np.empty(0, np.intp)  # what was not filled is the same: there is no noise
+        found = matched_filter(
+            difference, shape, component.center, nowhere, np.random.default_rng(0)
+        )
         if found.visible(full):
             diameter = 2 * (3 * component.volume / (4 * np.pi)) ** (1 / 3)
             kept.append((shape, component.center, float(diameter), found.contrast / full))
     if not kept:
         return None
-    return Trial(without, subject.scan, tuple(kept), _background(subject, subject.lesions))
+    return Trial(without, subject.scan, tuple(kept), _clearance(subject, subject.lesions))
 
 
 def component_shape(component: Component, spacing: Spacing) -> Array:
@@ -155,7 +157,7 @@ def component_shape(component: Component, spacing: Spacing) -> Array:
 
 
 def outcomes(
-    trials: Iterable[Trial], candidate: Candidate, mask: Mask, seed: int = 0
+    trials: Iterable[Trial], candidate: Candidate, mask: Mask, spacing: Spacing, seed: int = 0
 ) -> tuple[Outcome, ...]:
     """What a candidate makes of the lesions of all trials.
 
@@ -163,6 +165,7 @@ def outcomes(
         trials: as `insertion_trials` and the removals give them.
         candidate: what translates.
         mask: the body.
+        spacing: voxel size (mm).
         seed: of the background places.
     """
     found = []
@@ -173,7 +176,8 @@ def outcomes(
         full = intensity_range(base, mask)
         for index, (shape, center, size, contrast) in enumerate(trial.lesions):
             rng = np.random.default_rng([seed, number, index])
-            response = matched_filter(difference, shape, center, trial.background, rng)
+            background = _background(trial.clearance, shape, spacing)
+            response = matched_filter(difference, shape, center, background, rng)
             share = response.contrast / full if full > 0 else 0.0
             visible = response.visible(full)
             found.append(Outcome(size, contrast, response, share / contrast, visible))
@@ -206,12 +210,20 @@ def _trial(
         (ball(b.diameter, subject.spacing, _BOX_MARGIN), b.center, b.diameter, b.contrast)
         for b in blobs
     )
-    return Trial(without, changed, lesions, _background(subject, touched))
+    return Trial(without, changed, lesions, _clearance(subject, touched))
 
 
-def _background(subject: Subject, touched: Mask) -> Mask:
-    """Voxels of the body away from the touched ones; all others where that leaves none."""
-    away = distance_transform_edt(~touched, sampling=subject.spacing) >= _CLEAR
-    if not (subject.mask & away).any():
-        away = ~binary_dilation(touched)
-    return np.asarray(subject.mask & away)
+def _clearance(subject: Subject, touched: Mask) -> Array:
+    """How far the body's voxels are from the touched ones (mm)."""
+    away = distance_transform_edt(~touched, sampling=subject.spacing)
+    return np.where(subject.mask, away, 0).astype(np.float32)
+
+
+def _background(clearance: Array, shape: Array, spacing: Spacing) -> NDArray[np.intp]:
+    """Flat indices of voxels around which the shape's box holds no lesion.
+
+    Where there are none, those that are the farthest from lesions.
+    """
+    half = np.array([(n // 2) * step for n, step in zip(shape.shape, spacing, strict=True)])
+    reach = min(float(np.linalg.norm(half)), 0.9 * float(clearance.max()))
+    return np.flatnonzero(clearance > reach)

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medstyle_gan.evaluation.chapter import Array, Mask
+from medstyle_gan.evaluation.chapter import Array
 from medstyle_gan.evaluation.hallucination.blobs import Box, place
 
 CNR_THRESHOLD = 3.0
@@ -59,7 +60,7 @@ def matched_filter(
     difference: Array,
     shape: Array,
     center: tuple[int, int, int],
-    background: Mask,
+    background: NDArray[np.intp],
     rng: np.random.Generator,
 ) -> Response:
     """Looks for a shape at its place in a difference.
@@ -68,7 +69,7 @@ def matched_filter(
         difference: (X, Y, Z), with the lesion minus without it.
         shape: (x, y, z) odd sizes, in [0, 1], 0 around the lesion.
         center: voxel of the shape's middle.
-        background: (X, Y, Z), voxels that noise may be measured around.
+        background: flat indices of voxels that noise may be measured around; may be empty.
         rng: source of background places.
 
     Raises:
@@ -76,8 +77,7 @@ def matched_filter(
     """
     box, inside = place(shape, center, difference.shape)
     contrast = filter_response(difference[box], inside)
-    places = np.flatnonzero(background)
-    chosen = rng.choice(places, min(_BACKGROUND_PLACES, places.size), replace=False)
+    chosen = rng.choice(background, min(_BACKGROUND_PLACES, background.size), replace=False)
     found = [
         _response_at(difference, shape, np.unravel_index(int(index), difference.shape))
         for index in chosen

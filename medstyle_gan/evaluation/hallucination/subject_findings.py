@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medstyle_gan.data.foreground import foreground_mask
 from medstyle_gan.evaluation.chapter import Array, Candidate, Labels, Subject
 from medstyle_gan.evaluation.hallucination.agreement import body_parts, regional_means
 from medstyle_gan.evaluation.hallucination.blob_detection import Detection
@@ -126,15 +127,15 @@ def subject_findings(
     if subject.truth is not None:
         found.true_means = regional_means(subject.truth, parts, subject.mask)
         if settings.looks:
-            found.true_looks = _looks(subject.truth, subject)
+            found.true_looks = _looks(subject.truth)
     for name, candidate in candidates.items():
         base = candidate(subject.scan, subject.mask)
         own = CandidateFindings(
-            inserted=outcomes(trials, candidate, subject.mask, settings.seed),
+            inserted=outcomes(trials, candidate, subject.mask, subject.spacing, settings.seed),
             removed=(
                 ()
                 if removal is None
-                else outcomes([removal], candidate, subject.mask, settings.seed)
+                else outcomes([removal], candidate, subject.mask, subject.spacing, settings.seed)
             ),
             false=false_lesions(subject.scan, base, subject.mask, subject.spacing, subject.truth),
         )
@@ -156,15 +157,16 @@ def subject_findings(
                 ]
             )
         if settings.looks:
-            own.looks = _looks(base, subject)
+            own.looks = _looks(base)
         if subject.truth is not None:
             own.means = regional_means(base, parts, subject.mask)
         found.candidates[name] = own
     return found
 
 
-def _looks(array: Array, subject: Subject) -> Looks:
-    return looks_of(body_slices(array, subject.mask, SLICES))
+def _looks(array: Array) -> Looks:
+    # In the body that the image itself shows: a copy has that of the training's subject.
+    return looks_of(body_slices(array, foreground_mask(array), SLICES))
 
 
 def _parts(subject: Subject) -> Labels:

@@ -13,6 +13,7 @@ from medstyle_gan.config import load_config
 from medstyle_gan.evaluation.context import EvaluationContext, RealVolume
 from medstyle_gan.evaluation.hallucination import run
 from medstyle_gan.evaluation.hallucination.blobs import ball, place
+from tests.evaluation.hallucination.conftest import phantom_subject
 
 
 def volume(name: str, subject, truth: bool) -> RealVolume:
@@ -27,7 +28,7 @@ def context(subjects, ill_subject) -> EvaluationContext:
         load_config(),
         style=style,
         scans=[volume(s.name, s, False) for s in subjects],
-        training_style=[style[2], volume("other", subjects[1], True)],
+        training_style=[style[2], volume("other", phantom_subject(8), True)],
         quick=True,
     )
 
@@ -84,7 +85,6 @@ def test_the_true_mapping_and_doing_nothing_keep_lesions_and_invent_none(
 
 def test_one_that_erases_small_bright_spots_is_caught_by_recall(chapter) -> None:
     assert mean(chapter, "worst_kind_recall", "erases") <= 0.3
-    assert mean(chapter, "false_lesions", "erases") <= 1
 
 
 def test_one_that_paints_lesions_is_caught_by_false_lesions(chapter) -> None:

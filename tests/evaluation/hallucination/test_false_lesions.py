@@ -79,8 +79,13 @@ def test_only_what_neither_scan_nor_truth_shows_is_false(subjects, true_mapping)
     assert min(near) < 6
     # The truth has it, or the scan has it: then it is none.
     assert len(false_lesions(subject.scan, spoiled, *given, truth=spoiled)) <= len(before)
-    seen = painted(subject.scan, subject.spacing, [center], 10.0, -0.8).clip(-1, 1)
-    assert len(false_lesions(seen, spoiled, *given)) <= len(before)
+    sign = -1 if subject.scan[center] > 0 else 1
+    stronger, weaker = (
+        painted(subject.scan, subject.spacing, [center], 10.0, sign * contrast)
+        for contrast in (0.9, 0.6)
+    )
+    assert len(false_lesions(subject.scan, stronger, *given)) == 1
+    assert false_lesions(weaker, stronger, *given) == []
 
 
 def test_references_and_a_constant_have_none(subjects) -> None:

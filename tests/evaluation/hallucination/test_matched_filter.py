@@ -28,9 +28,9 @@ def test_a_lesion_in_noise_is_found_with_its_contrast_and_the_noises_level(rng, 
     background = np.ones(difference.shape, bool)
     background[box] = False
     difference[box] += contrast * inside
-    found = matched_filter(difference, shape, (20, 20, 12), background, rng)
+    found = matched_filter(difference, shape, (20, 20, 12), np.flatnonzero(background), rng)
     template = shape - shape.mean()
-    expected = 0.1 / np.sqrt((template * shape).sum())  # of white noise, in closed form
+    expected = 0.1 / float(np.sqrt((template * shape).sum()))  # of white noise, in closed form
     assert found.contrast == pytest.approx(contrast, abs=4 * expected)
     assert found.noise == pytest.approx(expected, rel=0.35)
     assert found.visible(2.0)
