@@ -17,12 +17,9 @@ from medstyle_gan.evaluation.hallucination.given_lesions import FALSE_POSITIVES
 from medstyle_gan.evaluation.hallucination.insertion import ROUNDS
 from medstyle_gan.evaluation.hallucination.pictures import draw_pictures
 from medstyle_gan.evaluation.hallucination.segmenter import Segmenter
+from medstyle_gan.evaluation.hallucination.sharing import all_findings
 from medstyle_gan.evaluation.hallucination.subject_figures import figures_of
-from medstyle_gan.evaluation.hallucination.subject_findings import (
-    Settings,
-    SubjectFindings,
-    subject_findings,
-)
+from medstyle_gan.evaluation.hallucination.subject_findings import Settings, SubjectFindings
 
 _KEY = 7  # of this chapter's random choices
 
@@ -53,19 +50,20 @@ def run(
         The chapter.
     """
     unit = _coarsest(context.scans or subjects, context.style)
-    scales = None if context.translator is None else context.translator.scales["style"]
+    scale = None if context.translator is None else context.translator.scales["style"]
     seeds = [int(context.rng(_KEY, index).integers(2**31)) for index in range(len(subjects))]
-    findings = []
-    for seed, subject in zip(seeds, subjects, strict=True):
-        settings = Settings(
+    settings = [
+        Settings(
             seed=seed,
             rounds=1 if context.quick else ROUNDS,
             unit=unit,
             looks=bool(context.training_style),
             segmenter=segmenter,
-            to_native=(lambda array: array) if scales is None else scales.from_unit,
+            style_scale=scale,
         )
-        findings.append(subject_findings(subject, candidates, settings))
+        for seed in seeds
+    ]
+    findings = all_findings(subjects, candidates, settings, context.workers)
     figures = [figure for found in findings for figure in figures_of(found)]
     figures += pooled_recalls(findings)
     notes = _notes(findings)
@@ -77,7 +75,7 @@ def run(
         figures += part.figures
         notes += part.notes
     if segmenter is not None:
-        notes += _task_notes(any(found.silver for found in findings), scales is not None)
+        notes += _task_notes(any(found.silver for found in findings), scale is not None)
     pictures = draw_pictures(subjects[0], seeds[0], candidates, figures)
     return Chapter("hallucination", tuple(figures), pictures, tuple(notes))
 

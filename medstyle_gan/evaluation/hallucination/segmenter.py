@@ -9,7 +9,9 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation.chapter import Array, Labels
 from medstyle_gan.evaluation.hallucination.blobs import Spacing
-from medstyle_gan.inference.padding import pad_images
+from medstyle_gan.inference.network.padding import pad_images
 from medstyle_gan.volumes import Geometry, read_volume, write_volume
 
 Segmenter = Callable[[Array, Spacing], Labels]
@@ -29,13 +31,36 @@ Segmenter = Callable[[Array, Spacing], Labels]
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
+
+@dataclass(frozen=True)
+class FrozenSegmenter:
+    """A segmenter that can be pickled: the other process loads it anew.
+
+    Attributes:
+        task: what it was loaded from.
+        dims: as they were given to `load_segmenter`.
+        segment: what it does.
+    """
+
+    task: str
+    dims: int | None
+    segment: Segmenter
+
+    def __call__(self, array: Array, spacing: Spacing) -> Labels:
+        """See `Segmenter`."""
+        return self.segment(array, spacing)
+
+    def __reduce__(self) -> tuple[Callable[..., FrozenSegmenter], tuple[str, int | None]]:
+        return load_segmenter, (self.task, self.dims)
+
+
 _SCRIPTED = (".pt", ".pth", ".ts", ".torchscript")
 _SLICES_AT_ONCE = 8
 _DIVISOR = 16  # four halvings, as most segmenters have
 _LAST_LINES = 5
 
 
-def load_segmenter(task: str, dims: int | None = None) -> Segmenter:
+def load_segmenter(task: str, dims: int | None = None) -> FrozenSegmenter:
     """Loads a frozen segmenter.
 
     A network takes (N, 1, X, Y) axial slices or (1, 1, X, Y, Z) volumes, axes R, A, S, in the
@@ -52,7 +77,7 @@ def load_segmenter(task: str, dims: int | None = None) -> Segmenter:
         UserError: no such file or command, an unreadable one, or dims that cannot be told.
     """
     if "{input}" in task or "{output}" in task:
-        return _command(task)
+        return FrozenSegmenter(task, dims, _command(task))
     path = Path(task).expanduser()
     suffix = path.suffix.lower()
     if suffix not in (*_SCRIPTED, ".onnx"):
@@ -63,18 +88,20 @@ def load_segmenter(task: str, dims: int | None = None) -> Segmenter:
     if not path.is_file():
         raise UserError(f"segmenter {path}: there is no such file; give one that exists")
     logits, known = _onnx(path) if suffix == ".onnx" else _scripted(path)
-    dims = dims or known
-    if dims not in (2, 3):
+    own_dims = dims or known
+    if own_dims not in (2, 3):
         raise UserError(
             f"segmenter {path}: it cannot be told whether it takes slices or volumes; "
             "give its dimensions, 2 or 3"
         )
-    return _network(logits, dims, path)
+    return FrozenSegmenter(task, dims, _network(logits, own_dims, path))
 
 
 def _scripted(path: Path) -> tuple[Logits, int | None]:
     try:
-        network: Any = torch.jit.load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch advises other formats
+            network: Any = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:  # what bytes that are no archive raise is anybody's guess
         raise UserError(
             f"segmenter {path}: cannot be read as TorchScript ({_first_line(error)}); save it by "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from medstyle_gan.data.foreground import foreground_mask
+from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.evaluation.chapter import Array, Candidate, Labels, Subject
 from medstyle_gan.evaluation.hallucination.agreement import body_parts, regional_means
 from medstyle_gan.evaluation.hallucination.blob_detection import Detection
@@ -47,7 +48,7 @@ class Settings:
         unit: in-plane voxel size (mm) of the site classifier's features; None leaves them out.
         looks: whether slices are compared with training slices.
         segmenter: the user's frozen task.
-        to_native: style in [-1, 1] to the units that the segmenter was made for.
+        style_scale: gives the segmenter the style's native units; None leaves [-1, 1].
     """
 
     seed: int
@@ -55,7 +56,13 @@ class Settings:
     unit: float | None
     looks: bool
     segmenter: Segmenter | None
-    to_native: Callable[[Array], Array]
+    style_scale: FittedScale | None
+
+    def segment(self, array: Array, spacing: tuple[float, float, float]) -> Labels:
+        """What the segmenter makes of a style volume in [-1, 1]."""
+        assert self.segmenter is not None
+        native = array if self.style_scale is None else self.style_scale.from_unit(array)
+        return self.segmenter(native, spacing)
 
 
 @dataclass
@@ -143,7 +150,7 @@ def subject_findings(
             own.contrasts = lesion_contrasts(base, marked, subject.mask, subject.spacing)
             own.detected = detector_recall(base, marked, subject.mask, subject.spacing)
         if settings.segmenter is not None:
-            predicted = settings.segmenter(settings.to_native(base), subject.spacing)
+            predicted = settings.segment(base, subject.spacing)
             if true_labels is not None:
                 own.task = overlaps(predicted, true_labels, subject.spacing)
             if marked is not None:
@@ -184,7 +191,7 @@ def _true_labels(subject: Subject, settings: Settings) -> tuple[Labels | None, b
         return subject.lesions.astype(np.int32), False
     if subject.truth is None:
         return None, False
-    return settings.segmenter(settings.to_native(subject.truth), subject.spacing), True
+    return settings.segment(subject.truth, subject.spacing), True
 
 
 def _lesion_label(subject: Subject) -> int:

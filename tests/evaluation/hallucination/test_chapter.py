@@ -13,6 +13,8 @@ from medstyle_gan.config import load_config
 from medstyle_gan.evaluation.context import EvaluationContext, RealVolume
 from medstyle_gan.evaluation.hallucination import run
 from medstyle_gan.evaluation.hallucination.blobs import ball, place
+from medstyle_gan.evaluation.hallucination.sharing import all_findings
+from medstyle_gan.evaluation.hallucination.subject_findings import Settings
 from tests.evaluation.hallucination.conftest import phantom_subject
 
 
@@ -166,3 +168,11 @@ def test_without_collections_their_figures_are_left_out_and_said_so(subjects) ->
     found = run(subjects[:1], {"translation": lambda scan, mask: scan}, bare)
     assert not {"site_accuracy", "copied_share"} & {f.name for f in found.figures}
     assert any("not at hand" in note for note in found.notes)
+
+
+def test_processes_find_what_one_finds(subjects, true_mapping) -> None:
+    settings = [Settings(seed, 1, None, False, None, None) for seed in (0, 1)]
+    given = (subjects, {"translation": true_mapping}, settings)
+    alone, shared = all_findings(*given), all_findings(*given, workers=2, start="fork")
+    for one, other in zip(alone, shared, strict=True):
+        assert one.candidates["translation"] == other.candidates["translation"]
