@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Chart
@@ -35,7 +36,7 @@ def said(name: str) -> str:
     return name.replace("_", " ")
 
 
-def lines_of(names: Mapping[str, object]) -> dict[str, dict[str, object]]:
+def lines_of(names: Mapping[str, object]) -> dict[str, dict[str, Any]]:
     """Colour and dashes of each candidate, the translation's line the thickest."""
     return {
         name: {
