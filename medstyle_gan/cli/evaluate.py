@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show the subjects' names in the report; else they are numbered",
     )
     parser.add_argument(
+        "--segmenter",
+        metavar="TASK",
+        help="a frozen segmenter of style volumes that is run on translations and references: a "
+        "TorchScript (.pt) or ONNX file, or a command with {input} and {output}",
+    )
+    parser.add_argument(
         "--viewer",
         metavar="NIIVUE",
         help="put whole volumes and a viewer into the page: dist/niivue.umd.js of the npm package "
@@ -160,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
             quick=args.quick,
             device=args.device,
             precision=args.precision,
+            segmenter=args.segmenter,
             viewer=args.viewer,
             viewer_limit=args.viewer_limit,
         ),

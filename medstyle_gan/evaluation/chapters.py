@@ -20,7 +20,9 @@ OnProgress = Callable[[int, int], None]
 RUNS: Mapping[ChapterName, str] = {
     "fidelity": "medstyle_gan.evaluation.fidelity_chapter:run",
     "structure": "medstyle_gan.evaluation.structure:run",
+    "robustness": "medstyle_gan.evaluation.robustness:run",
     "efficiency": "medstyle_gan.evaluation.efficiency:run",
+    "hallucination": "medstyle_gan.evaluation.hallucination:run",
 }
 # Their figures are of one subject each, so subjects can be shared out.
 BY_SUBJECT: frozenset[ChapterName] = frozenset({"fidelity", "structure"})

@@ -11,7 +11,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.network_sections import VGGConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.slices import to_slices
-from medstyle_gan.evaluation.chapter import Array, Mask
+from medstyle_gan.evaluation.chapter import Array, Labels, Mask
 from medstyle_gan.inference import Translator
 
 
@@ -66,6 +66,8 @@ class EvaluationContext:
         hounsfield: Whether native style values are Hounsfield units.
         parameters: Direction → numbers that its generator learned; empty where unknown.
         vgg: Weights of the feature network.
+        segmenter: The user's frozen task: a volume (X, Y, Z) in the style's native units and its
+            voxel size (mm) → labels (X, Y, Z), 0 being none; None where there is none.
         seed: Every random choice is keyed by it.
         quick: Draw less (a smaller budget), for a first look; the figures are rougher.
         workers: Processes that a chapter may use.
@@ -83,6 +85,7 @@ class EvaluationContext:
     hounsfield: bool = False
     parameters: Mapping[str, int] = field(default_factory=dict)
     vgg: VGGConfig = field(default_factory=VGGConfig)
+    segmenter: Callable[[Array, tuple[float, float, float]], Labels] | None = None
     seed: int = 0
     quick: bool = False
     workers: int = 1

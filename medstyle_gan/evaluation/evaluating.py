@@ -15,6 +15,7 @@ from medstyle_gan.evaluation.candidates import make_candidates
 from medstyle_gan.evaluation.chapter import Candidate, Chapter, ChapterName
 from medstyle_gan.evaluation.chapters import RUNS, run_chapter
 from medstyle_gan.evaluation.context import EvaluationContext
+from medstyle_gan.evaluation.hallucination import load_segmenter
 from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
 from medstyle_gan.evaluation.pairs import refuse_colour
 from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
@@ -77,6 +78,7 @@ class Settings:
         quick: draw less, for a first look.
         device: as `Translator.load` takes it.
         precision: likewise.
+        segmenter: the frozen task, as `hallucination.load_segmenter` takes it; None has none.
         viewer: NiiVue's `niivue.umd.js`, to put whole volumes into the page; None puts none.
         viewer_limit: of these volumes' files in a page (MiB).
     """
@@ -89,6 +91,7 @@ class Settings:
     quick: bool = False
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    segmenter: str | None = None
     viewer: str | Path | None = None
     viewer_limit: float = 32.0
 
@@ -178,6 +181,7 @@ def _evaluate_one(
         hounsfield=translator.background["style"] < _HOUNSFIELD_SIGN,
         parameters=bundle.parameters,
         vgg=own.vgg,
+        segmenter=None if settings.segmenter is None else load_segmenter(settings.segmenter),
         seed=settings.seed,
         quick=settings.quick,
         workers=settings.workers,

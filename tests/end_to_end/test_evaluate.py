@@ -37,6 +37,7 @@ def evaluate(*arguments: object) -> int:
 def report(trained: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluated") / "report"
     options = ["--pairs", pairs, "-o", out, "--fail-on", "fail", "--workers", 2]
+    options += ["--chapters", "fidelity", "structure", "efficiency"]
     assert evaluate(trained, *options, "data.pairs.names.scan=T1W") == 3
     return out
 

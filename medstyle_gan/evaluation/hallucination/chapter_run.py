@@ -44,7 +44,7 @@ def run(
         subjects: held-out scans, at least one.
         candidates: `translation` and the references.
         context: the collections, and the seed.
-        segmenter: the user's frozen task, see `load_segmenter`; None has none.
+        segmenter: the user's frozen task, see `load_segmenter`; None takes the context's.
 
     Returns:
         The chapter.
@@ -58,7 +58,7 @@ def run(
             rounds=1 if context.quick else ROUNDS,
             unit=unit,
             looks=bool(context.training_style),
-            segmenter=segmenter,
+            segmenter=segmenter or context.segmenter,
             style_scale=scale,
         )
         for seed in seeds
