@@ -12,8 +12,8 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.inference_sections import InferenceConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation.candidates import make_candidates
-from medstyle_gan.evaluation.chapter import Candidate, Chapter, ChapterName
-from medstyle_gan.evaluation.chapters import RUNS, run_chapter
+from medstyle_gan.evaluation.chapter import Chapter, ChapterName
+from medstyle_gan.evaluation.chapters import RUNS, run_chapters
 from medstyle_gan.evaluation.context import EvaluationContext
 from medstyle_gan.evaluation.hallucination import load_segmenter
 from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
@@ -192,7 +192,8 @@ def _evaluate_one(
     if own.inference.planes == 3:
         spacings = {s.scan.shape: s.spacing for s in material.subjects}
     candidates = make_candidates(translator, material.intensities, spacings)
-    chapters = evaluate_candidates(material.subjects, candidates, context, settings, announce)
+    names = settings.chapters or tuple(RUNS)
+    chapters = run_chapters(names, material.subjects, candidates, context, announce)
     verdicts = tuple(judge(chapter, thresholds, settings.seed) for chapter in chapters)
     shown = material.subjects[:_SHOWN]
     volumes: tuple[SubjectVolumes, ...] = ()
@@ -215,35 +216,6 @@ def _evaluate_one(
         seed=settings.seed,
         volumes=volumes,
     )
-
-
-def evaluate_candidates(
-    subjects: Sequence[Any],
-    candidates: Mapping[str, Candidate],
-    context: EvaluationContext,
-    settings: Settings,
-    announce: Announce | None = None,
-) -> tuple[Chapter, ...]:
-    """Runs the chosen chapters on any candidates, one after the other.
-
-    Args:
-        subjects: the subjects.
-        candidates: by name.
-        context: what the chapters share.
-        settings: which chapters.
-        announce: takes a line about what is being done.
-    """
-    chapters = []
-    for name in settings.chapters or tuple(RUNS):
-
-        def tell(done: int, total: int, name: str = name) -> None:
-            if announce is not None:
-                announce(f"{name}: {done} of {total} subjects")
-
-        if announce is not None:
-            announce(f"{name} ...")
-        chapters.append(run_chapter(name, subjects, candidates, context, tell))
-    return tuple(chapters)
 
 
 def _with_own_data(model: Config, given: Config | None) -> Config:
