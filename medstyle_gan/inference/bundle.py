@@ -17,7 +17,7 @@ import medstyle_gan
 from medstyle_gan.config import Config
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.data.words import DIRECTIONS
+from medstyle_gan.data.words import DIRECTIONS, Direction
 
 UNRECORDED_FILE = "(a local file, not recorded)"
 
@@ -58,8 +58,8 @@ class Bundle:
 
     Attributes:
         config: resolved settings of the training, local paths dropped on saving.
-        state: weights, `scan_to_style.<parameter>` and `style_to_scan.<parameter>`; empty where
-            the generators are ONNX graphs.
+        state: weights, `<network>.<parameter>`, a network that translates by itself being named
+            as its direction; empty where the generators are ONNX graphs.
         channels: domain → channels of its samples, 1 (grey) or 3 (colour).
         scales: domain → typical intensity scale, which gives translations native units.
         integer: domain → whether all its volumes hold integers.
@@ -72,6 +72,7 @@ class Bundle:
         graphs: direction → ONNX graph, where the generators are graphs.
         weights_hash: `model_hash` of the weights that graphs were exported from; None computes
             it from `state`.
+        vgg: what the weights of the training's VGG-19 are known by; None without one.
     """
 
     config: Config
@@ -87,6 +88,7 @@ class Bundle:
     folder: Path | None = field(default=None, compare=False)
     graphs: dict[str, Graph] = field(default_factory=dict)
     weights_hash: str | None = None
+    vgg: str | None = None
 
     @cached_property
     def hash(self) -> str:
@@ -95,16 +97,29 @@ class Bundle:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Direction → numbers that its generator learned."""
+        """Network → numbers that it learned."""
         if self.graphs:
             return {direction: graph.parameters for direction, graph in self.graphs.items()}
         return {
-            direction: sum(tensor.numel() for tensor in self.generator_state(direction).values())
-            for direction in DIRECTIONS
+            name: sum(tensor.numel() for tensor in self.generator_state(name).values())
+            for name in self.network_names
         }
 
+    @property
+    def network_names(self) -> tuple[str, ...]:
+        """Of its networks: directions, or `decoder`."""
+        if self.graphs:
+            return tuple(self.graphs)
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.state))
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The ways that it translates by itself."""
+        names = self.network_names
+        return tuple(direction for direction in DIRECTIONS if direction in names)
+
     def generator_state(self, direction: str) -> dict[str, Tensor]:
-        """Weights of one direction's generator, named as its own `state_dict` names them."""
+        """Weights of one network, named as its own `state_dict` names them."""
         prefix = f"{direction}."
         return {
             name.removeprefix(prefix): tensor

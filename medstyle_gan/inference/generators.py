@@ -14,7 +14,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.networks import build_generator
+from medstyle_gan.networks import build_generator, load_trained_weights
 from medstyle_gan.networks.precision import Precision
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -34,14 +34,7 @@ def restore_generator(
         UserError: where the weights do not fit the bundle's config.
     """
     generator = untrained_generator(bundle.config, bundle.channels, direction)
-    try:
-        generator.load_state_dict(weights or bundle.generator_state(direction))
-    except RuntimeError as error:
-        raise UserError(
-            f"the model's {direction} weights do not fit its own config ({error}); "
-            "the model folder is damaged or was edited"
-        ) from error
-    return generator.eval()
+    return load_trained_weights(generator, weights or bundle.generator_state(direction), direction)
 
 
 def untrained_generator(
@@ -72,6 +65,21 @@ def generator_channels(
     source, target = DOMAINS[direction]
     slices = config.data.sample_slices
     return channels[source] * slices, channels[target] * slices
+
+
+def refuse_undirected(bundle: Bundle) -> None:
+    """Refuse a model that translates nothing by itself, because its style is shown at run time.
+
+    Raises:
+        UserError: it is one.
+    """
+    if not bundle.directions:
+        name = bundle.config.method.name
+        raise UserError(
+            f"{name} is shown its style at run time, so that its model translates nothing by "
+            f"itself; use it by  medstyle stylize CONTENT --style STYLE --method {name} --model "
+            "MODEL -o OUT  (medstyle export takes safetensors alone)"
+        )
 
 
 def resolve_device(name: str) -> torch.device:

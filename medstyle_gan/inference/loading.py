@@ -8,10 +8,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from medstyle_gan.data.words import DIRECTIONS
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.generators import resolve_device, restore_generator
+from medstyle_gan.inference.generators import refuse_undirected, resolve_device, restore_generator
 from medstyle_gan.inference.onnx_graphs import OnnxGenerator
 from medstyle_gan.networks.precision import Precision, resolve_precision
 
@@ -44,12 +43,14 @@ def load_networks(
 
     Raises:
         UserError: for a device or precision that cannot be had here, weights that do not fit
-            the bundle's config, and graphs where onnxruntime is missing.
+            the bundle's config, graphs where onnxruntime is missing, and a model that translates
+            nothing by itself.
     """
+    refuse_undirected(bundle)
     if not bundle.graphs:
         place = resolve_device(device)
         return Networks(
-            {d: restore_generator(bundle, d).to(place) for d in DIRECTIONS},
+            {d: restore_generator(bundle, d).to(place) for d in bundle.directions},
             place,
             resolve_precision(precision, place),
         )
@@ -60,5 +61,7 @@ def load_networks(
         )
     place = resolve_device("cpu" if device == "auto" else device)
     return Networks(
-        {d: OnnxGenerator(bundle.graphs[d], place.type).eval() for d in DIRECTIONS}, place, "fp32"
+        {d: OnnxGenerator(bundle.graphs[d], place.type).eval() for d in bundle.directions},
+        place,
+        "fp32",
     )

@@ -23,7 +23,11 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.inference.archive import Outcome, translate_files
 from medstyle_gan.inference.bundle import Bundle
 from medstyle_gan.inference.bundle_files import save_bundle
-from medstyle_gan.inference.generators import generator_channels, restore_generator
+from medstyle_gan.inference.generators import (
+    generator_channels,
+    refuse_undirected,
+    restore_generator,
+)
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.networks import GENERATORS
 from medstyle_gan.volumes.atomic import atomic_file
@@ -34,6 +38,7 @@ SCHEMA = (
 )
 # The network that the metadata describes; the other direction is a setting of inference.json.
 _DIRECTION: Direction = "scan_to_style"
+_WAY_BACK = "The other way: `--direction style_to_scan`. "
 _README = """# {name}
 
 Translates {scan} to {style}, made by medstyle_gan {version} ({method}, {steps} steps).
@@ -45,7 +50,7 @@ Needs `pip install medstyle-gan`. Everything in a folder (`.nii.gz` and what els
     python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
         --dataset_dir INPUT --output_dir OUTPUT
 
-The other way: `--direction style_to_scan`. The same model in the other tools of medstyle_gan:
+{way_back}The same model in the other tools of medstyle_gan:
 `medstyle translate THIS_FOLDER INPUT -o OUTPUT`, `medstyle info THIS_FOLDER`.
 
 Weights: sha256 {hash} over names, types, shapes and values.
@@ -94,8 +99,10 @@ def save_monai_bundle(bundle: Bundle, folder: Path) -> Path:
         the folder.
 
     Raises:
-        UserError: when the folder cannot be written.
+        UserError: when the folder cannot be written, and for a model that translates nothing by
+            itself.
     """
+    refuse_undirected(bundle)
     save_bundle(bundle, folder / "models")
     state = {
         name: tensor.detach().cpu().contiguous()
@@ -244,4 +251,5 @@ def _readme(bundle: Bundle) -> str:
         method=bundle.config.method.name,
         steps=bundle.steps,
         hash=bundle.hash,
+        way_back=_WAY_BACK if len(bundle.directions) > 1 else "",
     )

@@ -160,6 +160,7 @@ def plan_translation(
 
 
 def _job_kind(translator: Translator, direction: Direction) -> JobKind:
+    translator.refuse_direction(direction)
     source, target = DOMAINS[direction]
     if translator.pictures[source]:
         return "picture"

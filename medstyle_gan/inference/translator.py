@@ -310,9 +310,10 @@ class Translator:
 
         Raises:
             UserError: for a file that is no usable volume, where the domain translated from
-                is pictures, where there are no several translations, and with `strict` for
-                what is out of scope.
+                is pictures, where there are no several translations, with `strict` for what is
+                out of scope, and for a direction that the model does not translate.
         """
+        self.refuse_direction(direction)
         source, target = DOMAINS[direction]
         if self.pictures[source]:
             raise UserError(
@@ -370,8 +371,9 @@ class Translator:
 
         Raises:
             UserError: for an unusable picture, and where the domain translated from is not
-                pictures.
+                pictures, or the model does not translate in this direction.
         """
+        self.refuse_direction(direction)
         source, _ = DOMAINS[direction]
         if not self.pictures[source]:
             raise UserError(
@@ -411,6 +413,18 @@ class Translator:
             `(N, C', H, W)` float32 in [-1, 1], background translated like all else.
         """
         return translate_stack(self.network(direction), slices, fill)
+
+    def refuse_direction(self, direction: Direction) -> None:
+        """Refuse a direction that this model has no generator for.
+
+        Raises:
+            UserError: it has none.
+        """
+        if direction not in self.generators:
+            raise UserError(
+                f"{direction}: a model of {self.config.method.name} translates one way; choose "
+                f"{' or '.join(self.generators)} (--direction)"
+            )
 
     def network(self, direction: Direction) -> Network:
         """A direction's generator with all that decides how it is run."""

@@ -10,6 +10,7 @@ from medstyle_gan.networks.channels import adapt_channels, middle_slice
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
 from medstyle_gan.networks.resnet import ResNetGenerator
+from medstyle_gan.networks.restoring import load_trained_weights
 from medstyle_gan.networks.unet import UNetGenerator
 from medstyle_gan.networks.vgg19 import VGG19Features
 
@@ -34,6 +35,7 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "init_weights_",
+    "load_trained_weights",
     "middle_slice",
 ]
 

@@ -11,7 +11,7 @@ import lightning as L
 from torch import Tensor
 
 from medstyle_gan.config import Config
-from medstyle_gan.data.words import INTO, OTHER, Direction, Domain
+from medstyle_gan.data.words import DOMAINS, OTHER, Direction, Domain
 from medstyle_gan.training.divergence import diverged
 from medstyle_gan.training.guard_figures import (
     Probe,
@@ -142,8 +142,9 @@ class Guards(L.Callback):
     # ------------------------------------------------------------------------ generators
 
     def _look_at_generators(self, method: Observed, module: L.LightningModule) -> None:
-        for domain, other in OTHER.items():
-            direction, probe = INTO[other], self._probes[domain]
+        for direction in method.directions:
+            domain, other = DOMAINS[direction]
+            probe = self._probes[domain]
             images = probe.images.to(module.device)
             translations = translate_each(images, partial(method.translate, direction=direction))
             self._judge_movement(method.step, direction, probe, translations, other)

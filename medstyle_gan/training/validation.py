@@ -14,7 +14,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
-from medstyle_gan.data.words import INTO, OTHER
+from medstyle_gan.data.words import DOMAINS, INTO
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import (
     find_pairs,
@@ -25,7 +25,7 @@ from medstyle_gan.evaluation import (
 )
 from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.processes import (
     from_first,
@@ -68,7 +68,7 @@ class Validation(L.Callback, ABC):
         self._metrics, self._throughput = metrics, throughput
 
     @abstractmethod
-    def figures(self, method: CycleGAN) -> dict[str, float] | None:
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
         """Scores by name, without the `validation/` prefix.
 
         All processes call it; each looks at its own part, and the first one learns the
@@ -88,7 +88,7 @@ class Validation(L.Callback, ABC):
         batch_idx: int,
     ) -> None:
         """Validate where it is due."""
-        assert isinstance(pl_module, CycleGAN)
+        assert isinstance(pl_module, TrainedMethod)
         assert self._metrics is not None
         assert self._throughput is not None
         step = pl_module.step
@@ -133,7 +133,7 @@ class PairedValidation(Validation):
         self._facts = facts
         self.notice = describe_missing_masks(pairs)
 
-    def figures(self, method: CycleGAN) -> dict[str, float] | None:
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
         """Means over the pairs."""
         generators = method.ema.generators if self._config.inference.ema else method.generators
         for generator in generators.values():
@@ -175,23 +175,27 @@ class UnpairedValidation(Validation):
             for domain, collection in collections.items()
         }
 
-    def figures(self, method: CycleGAN) -> dict[str, float] | None:
-        """Both figures for both directions."""
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
+        """Both figures for each direction; the cycle's where there is a way back."""
         figures: dict[str, float] = {}
-        for domain, other in OTHER.items():
+        for direction in method.directions:
+            domain, other = DOMAINS[direction]
+            there_and_back = INTO[domain] in method.directions
             images = self._samples[domain]
-            translated: list[tuple[Tensor, Tensor]] = []
+            translated: list[tuple[Tensor, ...]] = []
             for image in own_part(images.split(1)):
-                translation = method.translate(image.to(method.device), INTO[other])
-                rebuilt = method.translate(translation, INTO[domain])
-                translated.append((translation.cpu(), rebuilt.cpu()))
+                ways = [method.translate(image.to(method.device), direction)]
+                if there_and_back:
+                    ways.append(method.translate(ways[0], INTO[domain]))
+                translated.append(tuple(way.cpu() for way in ways))
             parts = gather_on_first(translated)
             if parts is None:
                 continue
-            translations, rebuilts = zip(*interleaved(parts), strict=True)
-            error = (torch.cat(rebuilts) - images).abs().mean()
-            figures[f"cycle_error_{domain}"] = float(error)
-            figures[f"distance_{INTO[other]}"] = self._distance(torch.cat(translations), other)
+            translations, *rebuilts = zip(*interleaved(parts), strict=True)
+            if rebuilts:
+                error = (torch.cat(rebuilts[0]) - images).abs().mean()
+                figures[f"cycle_error_{domain}"] = float(error)
+            figures[f"distance_{direction}"] = self._distance(torch.cat(translations), other)
         return figures or None
 
     def score(self, figures: Mapping[str, float]) -> float:
