@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from medstyle_gan.methods.adain import AdaIN
+from medstyle_gan.methods.adain_transfer import AdaINTransfer
 from medstyle_gan.methods.cyclegan import CycleGAN
 from medstyle_gan.methods.feedforward import FeedForward
 from medstyle_gan.methods.feedforward_transfer import FeedForwardTransfer
@@ -18,12 +20,18 @@ from medstyle_gan.methods.style_transfer import (
 from medstyle_gan.methods.trained_method import TrainedMethod
 
 # What `medstyle train` can learn, and what `medstyle stylize` can use.
-METHODS: dict[str, Any] = {"cyclegan": CycleGAN, "feedforward": FeedForward}
-STYLE_TRANSFERS: dict[str, Any] = {"gatys": Gatys, "feedforward": FeedForwardTransfer}
+METHODS: dict[str, Any] = {"cyclegan": CycleGAN, "feedforward": FeedForward, "adain": AdaIN}
+STYLE_TRANSFERS: dict[str, Any] = {
+    "gatys": Gatys,
+    "feedforward": FeedForwardTransfer,
+    "adain": AdaINTransfer,
+}
 
 __all__ = [
     "METHODS",
     "STYLE_TRANSFERS",
+    "AdaIN",
+    "AdaINTransfer",
     "CycleGAN",
     "FeedForward",
     "FeedForwardTransfer",

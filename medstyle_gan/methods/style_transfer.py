@@ -6,6 +6,7 @@ What they are tells the methods apart:
 |---|---|---|---|---|
 | `gatys` | VGG-19 features | Gram matrices | optimise a picture towards both | clip |
 | `feedforward` | the image itself | nothing: it is in the weights | one pass of a network | clip |
+| `adain` | VGG-19 features | mean and deviation | give the content's features those | a decoder |
 """
 
 from __future__ import annotations

@@ -128,6 +128,16 @@ class TrainedMethod(L.LightningModule, ABC):
         """
         return {}
 
+    def held_out_terms(self, real: Mapping[str, Tensor]) -> dict[str, Term]:
+        """The terms of images that are not trained on, by the moving average.
+
+        What a method that has no `directions` is validated by.
+
+        Args:
+            real: domain → images `(B, C, *spatial)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is validated by its translations")
+
     @abstractmethod
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """What a sample panel shows of each domain's images.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from medstyle_gan.networks.adain_decoder import AdaINDecoder
 from medstyle_gan.networks.channels import adapt_channels, middle_slice
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
@@ -27,6 +28,7 @@ DISCRIMINATORS: dict[str, Any] = {"patchgan": PatchGANDiscriminator}
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "AdaINDecoder",
     "PatchGANDiscriminator",
     "ResNetGenerator",
     "UNetGenerator",

@@ -25,7 +25,7 @@ from medstyle_gan.evaluation import (
 )
 from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
-from medstyle_gan.methods import TrainedMethod
+from medstyle_gan.methods import METHODS, TrainedMethod
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.processes import (
     from_first,
@@ -206,21 +206,70 @@ class UnpairedValidation(Validation):
         return sliced_wasserstein_distance(translations, self._samples[domain])
 
 
+class LossValidation(Validation):
+    """The terms of the loss on held-out images, for a method that is shown its style.
+
+    The score is the negative weighted sum.
+
+    Args:
+        config: all settings.
+        collections: domain → held-out collection.
+    """
+
+    def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
+        super().__init__(config.training.validate_every, config.training.steps)
+        count, seed = _SAMPLES[config.data.spatial_dims], config.training.seed
+        self._samples = {
+            domain: fixed_samples(collection, config.data, count, seed)
+            for domain, collection in collections.items()
+        }
+
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
+        """`loss` and its unweighted terms, means over pairs of a scan and a style image."""
+        scans, styles = self._samples["scan"], self._samples["style"]
+        rows: list[dict[str, float]] = []
+        for index in own_part(range(max(len(scans), len(styles)))):
+            one = {
+                domain: images[index % len(images)][None].to(method.device)
+                for domain, images in self._samples.items()
+            }
+            terms = method.held_out_terms(one)
+            row = {name: float(term.value) for name, term in terms.items()}
+            row["loss"] = sum(term.weight * row[name] for name, term in terms.items())
+            rows.append(row)
+        parts = gather_on_first(rows)
+        if parts is None:
+            return None
+        every = interleaved(parts)
+        return {name: sum(row[name] for row in every) / len(every) for name in every[0]}
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """How little is lost."""
+        return -figures["loss"]
+
+
 def make_validation(config: Config, data: UnpairedDataModule) -> Validation | None:
     """The validation that the data allows; None without pairs and without held-out subjects.
 
     Raises:
         UserError: the pairs cannot be scored on, or the samples are too small.
     """
+    translates = bool(METHODS[config.method.name].directions)
+    if config.data.pairs.folder and not translates:
+        raise UserError(
+            f"data.pairs: {config.method.name} is shown its style at run time and translates "
+            "nothing by itself, so that there is nothing to compare with a pair; leave --pairs out"
+        )
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
         refuse_unscorable(pairs, data.style.channels)
         return PairedValidation(config, pairs, describe_collections(data.scan, data.style))
     if data.validation_scan is None or data.validation_style is None:
         return None
-    return UnpairedValidation(
-        config, {"scan": data.validation_scan, "style": data.validation_style}
-    )
+    held_out = {"scan": data.validation_scan, "style": data.validation_style}
+    if not translates:
+        return LossValidation(config, held_out)
+    return UnpairedValidation(config, held_out)
 
 
 def _refuse_small(sample_size: Sequence[int]) -> None:
