@@ -43,6 +43,7 @@ OWN = {
     "feedforward": ["loss.perceptual.layers=[relu1_2]", "loss.style.layers=[relu1_1,relu2_1]"],
     "adain": ["method.width=4"],
 }
+OTHER_VGG = "vgg.weights=random:1"
 _load = cache(load_vgg19_weights)
 
 
@@ -292,8 +293,7 @@ def test_feedforward_is_exported_for_monai(runs: dict[str, Path], tmp_path: Path
             "data: a trained model brings its own settings",
         ),
         (
-            ["--method", "adain", "--model", "{adain}", "--style", "{style}"]
-            + ["vgg.weights=random:1"],
+            ["--method", "adain", "--model", "{adain}", "--style", "{style}", OTHER_VGG],
             "was trained with other VGG-19 weights",
         ),
     ],
