@@ -6,8 +6,8 @@
 
 Gatys against a textbook's, which has modules between all layers of a VGG-19. Parts: `evaluation` is
 the time of the loss with its gradient; in `descent` both go down from the same picture and are to
-reach the same loss; `memory` is the most that each needs. `feedforward` and `adain` are the pictures
-a second that a learned method makes at each of `--pictures`, and slices a second of a volume.
+reach the same loss; `memory` is the most that each needs. `feedforward` and `adain` are the
+pictures a second that a learned method makes at each of `--pictures`, and slices of a volume.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         "--slices", type=positive, help="of the volume, parts feedforward and adain (default: 16)"
     )
     parser.add_argument("--bf16", action="store_true", help="bfloat16 features too")
-    defaults = {"size": (256, 32), "iterations": (50, 3), "rounds": (9, 1)}
+    defaults: dict[str, Any] = {"size": (256, 32), "iterations": (50, 3), "rounds": (9, 1)}
     defaults |= {"pictures": ([256, 1024], [32]), "slices": (16, 2)}
     return run(Path(__file__), parse(parser, argv, defaults), _measure)
 

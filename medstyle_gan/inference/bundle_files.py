@@ -31,7 +31,7 @@ from medstyle_gan.volumes.atomic import atomic_file
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "generators.safetensors"
 MODEL_FILE = "model.yaml"
-GRAPH_FILES = {direction: f"{direction}.onnx" for direction in DIRECTIONS}
+GRAPH_FILES: dict[str, str] = {direction: f"{direction}.onnx" for direction in DIRECTIONS}
 
 _PLACES = ("", "model", "models")
 

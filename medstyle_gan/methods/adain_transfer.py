@@ -194,7 +194,7 @@ class AdaINTransfer(StyleTransfer[AdaINCode, AdaINStyle, AdaINCode]):
             features = self._features(image)
             weights = None
             if mask is not None:
-                weights = F.adaptive_avg_pool2d(mask, features.shape[-2:])
+                weights = F.adaptive_avg_pool2d(mask, (features.shape[2], features.shape[3]))
                 if not weights.any():
                     raise UserError("a style's mask leaves nothing of it; give one that holds some")
             own = channel_statistics(features, weights)

@@ -205,7 +205,8 @@ class VGGRegularizer:
         directions = [(OTHER[target], target) for target in OTHER.values() if target in translated]
         content = perceptual.layers
         on_batch = on_style and style.target == "batch"
-        compared = {source for source, _ in directions} if on_content or on_rebuilt else set()
+        compared: set[str] = set()
+        compared |= {source for source, _ in directions} if on_content or on_rebuilt else set()
         compared |= {target for _, target in directions} if on_batch else set()
         with torch.no_grad():
             looked_at = (content if on_content or on_rebuilt else ()) + style.layers * on_batch

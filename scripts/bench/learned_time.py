@@ -18,6 +18,7 @@ import torch
 
 from bench.gatys_time import pictures
 from medstyle_gan.config import load_config
+from medstyle_gan.config.method_section import AdainConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.inference import Bundle
 from medstyle_gan.inference.stylizer import build_style_transfer
@@ -57,7 +58,7 @@ def measure_learned(
     """
     bundle = untrained(name, overrides)
     device = torch.device("cpu")
-    transfer = build_style_transfer(bundle.config, device, bundle)
+    transfer: Any = build_style_transfer(bundle.config, device, bundle)
     result: dict[str, Any] = {
         "precision": transfer.precision,
         "parameters": sum(bundle.parameters.values()),
@@ -115,8 +116,9 @@ def untrained(name: str, overrides: Sequence[str]) -> Bundle:
     options = {"method.name": name, "vgg.weights": "random:0"}
     config = load_config(None, overrides, options=options)
     torch.manual_seed(0)
-    if name == "adain":
-        network: Any = AdaINDecoder(decoder_channels(_CHANNELS), config.method.width)
+    network: torch.nn.Module
+    if isinstance(config.method, AdainConfig):
+        network = AdaINDecoder(decoder_channels(_CHANNELS), config.method.width)
         prefix = "decoder"
     else:
         network = build_generator(config.generator, *_CHANNELS.values())
@@ -125,7 +127,7 @@ def untrained(name: str, overrides: Sequence[str]) -> Bundle:
         config=config,
         state={f"{prefix}.{key}": value for key, value in network.state_dict().items()},
         channels=dict(_CHANNELS),
-        scales={domain: _SCALE for domain in _CHANNELS},
+        scales=dict.fromkeys(_CHANNELS, _SCALE),
         integer={"scan": True, "style": True},
         background={"scan": 0.0, "style": 0.0},
         steps=0,
