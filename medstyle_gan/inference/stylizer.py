@@ -14,8 +14,8 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.base import Section
 from medstyle_gan.config.schema import default_config
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.bundle_files import load_bundle
+from medstyle_gan.inference.bundles.bundle import Bundle
+from medstyle_gan.inference.bundles.bundle_files import load_bundle
 from medstyle_gan.inference.stylize_inputs import LoadedStyle
 from medstyle_gan.methods import (
     STYLE_TRANSFERS,
