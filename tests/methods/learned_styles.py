@@ -26,9 +26,10 @@ OWN = {
 
 
 @cache
-def vgg() -> VGG19Features:
+def vgg(dtype: torch.dtype = torch.float32) -> VGG19Features:
     """Down to relu4_1, with seeded random weights."""
-    return VGG19Features("random:0", ["relu1_1", "relu1_2", "relu2_1", "relu3_1", "relu4_1"])
+    layers = ["relu1_1", "relu1_2", "relu2_1", "relu3_1", "relu4_1"]
+    return VGG19Features("random:0", layers).to(dtype)
 
 
 def learning(name: str, *overrides: str) -> Config:
@@ -36,11 +37,13 @@ def learning(name: str, *overrides: str) -> Config:
     return settings(f"method.name={name}", *OWN[name], *overrides)
 
 
-def method_of(config: Config, scan: int = 1, style: int = 1) -> Any:
+def method_of(
+    config: Config, scan: int = 1, style: int = 1, dtype: torch.dtype = torch.float32
+) -> Any:
     """The method, from a seed."""
     torch.manual_seed(0)
-    regularizer = VGGRegularizer(vgg(), config.loss)
-    return METHODS[config.method.name](config, scan, style, regularizer)
+    regularizer = VGGRegularizer(vgg(dtype), config.loss)
+    return METHODS[config.method.name](config, scan, style, regularizer).to(dtype)
 
 
 def pictures(seed: int, channels: int = 1, size: tuple[int, int] = (32, 32)) -> Tensor:
