@@ -299,6 +299,7 @@ class _Work:
 
     def _facts(self) -> dict[str, Any]:
         vgg = getattr(self.transfer, "vgg", None)
+        trained_with = None if self.bundle is None else self.bundle.vgg
         weights = self.config.vgg.weights
         named = weights == "imagenet" or weights.startswith("random:")
         return {
@@ -311,7 +312,7 @@ class _Work:
             "seed": self.config.training.seed,
             "vgg": {
                 "weights": weights if named else "a file",
-                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else None,
+                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else trained_with,
             },
             "model": (
                 None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import load_bundle, stylize
 from medstyle_gan.methods import AdaIN, FeedForward, TrainedMethod
-from medstyle_gan.networks import vgg19
-from medstyle_gan.networks.vgg19_weights import load_vgg19_weights
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from tests.end_to_end.tiny import SIZES
@@ -44,14 +40,6 @@ OWN = {
     "adain": ["method.width=4"],
 }
 OTHER_VGG = "vgg.weights=random:1"
-_load = cache(load_vgg19_weights)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights_drawn_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vgg19, "load_vgg19_weights", _load)
-        yield
 
 
 def waves(seed: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -158,7 +146,6 @@ def test_a_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
     with pytest.raises(_Stop):
         train(config, tmp_path / "run")
     monkeypatch.undo()
-    monkeypatch.setattr(vgg19, "load_vgg19_weights", _load)
     torch.rand(10)  # another state of the global generator, as after a restart
     train(config, tmp_path / "run", resume=True)
     ours, theirs = load_bundle(runs[name]).state, load_bundle(tmp_path / "run").state
