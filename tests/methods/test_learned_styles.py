@@ -9,6 +9,8 @@ from torch import Tensor
 
 from medstyle_gan.losses import gram_matrix
 from medstyle_gan.methods import AdaIN, FeedForward
+from medstyle_gan.methods.vgg_regularizer import VGGRegularizer
+from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks.adain import adain, channel_statistics
 from tests.methods.learned_styles import learning, method_of, pictures, vgg
 from tests.methods.training_steps import fit, settings
@@ -119,6 +121,29 @@ def test_steps_that_are_not_finite_are_left_out(name: str) -> None:
     fresh = method_of(learning(name)).state_dict()
     assert all(torch.equal(first[n], fresh[n]) for n in fresh)
     assert any(not torch.equal(second[n], fresh[n]) for n in fresh)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        (["data.dims=3", "data.spacing=[1,1,1]", "data.sample_size=[16,16,16]"], (1, 16, 16, 16)),
+        (["data.dims=2.5", "data.sample_size=[16,16]"], (3, 16, 16)),
+    ],
+)
+def test_feedforward_learns_volumes_and_stacks_through_their_slices(
+    settings: list[str], shape: tuple[int, ...]
+) -> None:
+    config = learning("feedforward", *settings)
+    slices = config.data.sample_slices
+    regularizer = VGGRegularizer(vgg(), config.loss, views=Views(config.vgg, 0, slices))
+    method = FeedForward(config, slices, slices, regularizer)
+    rng = torch.Generator().manual_seed(0)
+    real = {d: torch.rand(1, *shape, generator=rng) * 2 - 1 for d in ("scan", "style")}
+    terms, translated = method.generator_terms(real)
+    torch.stack([t.weight * t.value for t in terms.values()]).sum().backward()
+    assert translated["style"].shape == (1, *shape)
+    assert all(float(p.grad.abs().sum()) > 0 for n, p in method.named_parameters() if "weight" in n)
+    assert method.panel(real)["scan"][1].shape == (1, 1, *shape[1:])
 
 
 @pytest.mark.parametrize("style_channels", [1, 3])
