@@ -56,7 +56,7 @@ _OF_ITS_OWN: dict[str, dict[str, Any]] = {
             weight=4e5, layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"), every_n_steps=1
         ),
     },
-    # Huang & Belongie's layers; their weight of 10 is of the sum over four layers.
+    # Huang & Belongie's layers; usual is a weight of 10 of the sum over four layers.
     "adain": {
         **_ONE_WAY,
         "perceptual": PerceptualLossConfig(

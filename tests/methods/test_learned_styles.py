@@ -68,7 +68,7 @@ def test_adain_compares_with_its_target_and_with_the_styles_statistics() -> None
     content = F.mse_loss(seen["relu4_1"], target)
     torch.testing.assert_close(terms["perceptual_scan_to_style"].value, content)
     torch.testing.assert_close(terms["statistics_scan_to_style"].value, wanted / 4)
-    assert terms["statistics_scan_to_style"].weight == 40  # the paper's 10 of the sum of four
+    assert terms["statistics_scan_to_style"].weight == 40  # 10 of the sum of four
 
 
 @pytest.mark.parametrize("name", BOTH)
