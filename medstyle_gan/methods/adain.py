@@ -8,8 +8,8 @@ style's statistics, and a decoder learns to make an image of them:
 
 g being the decoder, f the encoder, μ and σ the statistics of the image's features and μ' and σ'
 the style image's; w_l are equal and sum to 1 where `loss.style.layer_weights` does not give them,
-so that the weight of 10 that is usual for the sum over four layers is 40 here. As the styles are drawn
-anew at each step, the decoder knows any of their kind.
+so that the weight of 10 that is usual for the sum over four layers is 40 here. As the styles are
+drawn anew at each step, the decoder knows any of their kind.
 """
 
 from __future__ import annotations
