@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.base import Section
-from medstyle_gan.config.schema import default_config
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
-from medstyle_gan.inference.bundles.bundle_files import load_bundle
 from medstyle_gan.inference.stylize_inputs import LoadedStyle
 from medstyle_gan.methods import (
     STYLE_TRANSFERS,
@@ -45,113 +41,6 @@ def build_style_transfer(
         config, device, model
     )
     return transfer
-
-
-def find_model(config: Config, model: str | Path | Bundle | None, styles: int) -> Bundle | None:
-    """The trained model of a style transfer, checked against what it is to be used for.
-
-    Args:
-        config: its `method.name` is used.
-        model: what was given with `--model`: a run, or a bundle.
-        styles: how many were given.
-
-    Returns:
-        None for a method that learns nothing.
-
-    Raises:
-        UserError: the method is none that stylises; a model is missing, of another method, or
-            given to a method that learns nothing; styles are missing, or given to a method
-            whose model has one.
-    """
-    name = config.method.name
-    if name not in STYLE_TRANSFERS:
-        raise UserError(
-            f"method.name={name} learns a translator and stylises no single picture; use "
-            f"medstyle train and translate, or one of {', '.join(STYLE_TRANSFERS)}"
-        )
-    kind = STYLE_TRANSFERS[name]
-    if kind.takes_style and not styles:
-        raise UserError("no style given; say what it is to look like with --style STYLE")
-    if not kind.takes_style and styles:
-        raise UserError(
-            f"--style: a model of {name} has the style that it was trained on; leave --style out, "
-            "or choose another --method"
-        )
-    if not kind.learned:
-        if model is not None:
-            shown = "" if isinstance(model, Bundle) else f" {model}"
-            raise UserError(f"--model{shown}: {name} learns nothing, so it has no model")
-        return None
-    if model is None:
-        raise UserError(
-            f"{name} needs a trained model; give the run or the bundle with --model (medstyle "
-            f"train method.name={name} makes one)"
-        )
-    bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    what = "the model" if isinstance(model, Bundle) else f"--model {model}"
-    trained_by = bundle.config.method.name
-    if trained_by != name:
-        raise UserError(f"{what}: is of {trained_by}, not of {name}; choose another, or --method")
-    if bundle.graphs:
-        raise UserError(
-            f"{what}: is an ONNX bundle, which holds no weights; give the run or the safetensors "
-            "bundle that it was made from"
-        )
-    return bundle
-
-
-def settings_for_model(config: Config, bundle: Bundle) -> Config:
-    """The settings of a trained model, and those that can be changed where it is used.
-
-    Args:
-        config: what was asked for: `stylize`, `inference`, `method.alpha` and `vgg.weights`
-            count, and are the model's where they have their defaults.
-        bundle: the model.
-
-    Raises:
-        UserError: for other settings that are neither the defaults nor the model's.
-    """
-    default, own = default_config(config.method.name), bundle.config
-    asked = config.model_copy(
-        update={
-            "method": config.method.model_copy(update=_open(default.method, "alpha")),
-            "vgg": config.vgg.model_copy(update=_open(default.vgg, "weights")),
-        }
-    )
-    model = own.model_copy(
-        update={
-            "method": own.method.model_copy(update=_open(default.method, "alpha")),
-            "vgg": own.vgg.model_copy(update=_open(default.vgg, "weights")),
-        }
-    )
-    foreign = [
-        name
-        for name in type(config).model_fields
-        if name not in ("stylize", "inference")
-        and getattr(asked, name) not in (getattr(default, name), getattr(model, name))
-    ]
-    if foreign:
-        raise UserError(
-            f"{', '.join(foreign)}: a trained model brings its own settings; only stylize, "
-            "inference, method.alpha (adain) and vgg.weights can be changed"
-        )
-    changed: dict[str, dict[str, Any]] = {}
-    for section, field in (("method", "alpha"), ("vgg", "weights")):
-        wanted = _open(getattr(config, section), field)
-        changed[section] = {} if wanted == _open(getattr(default, section), field) else wanted
-    return own.model_copy(
-        update={
-            "stylize": config.stylize,
-            "inference": config.inference,
-            "method": own.method.model_copy(update=changed["method"]),
-            "vgg": own.vgg.model_copy(update=changed["vgg"]),
-        }
-    )
-
-
-def _open(section: Section, field: str) -> dict[str, Any]:
-    """A field of a section that may be changed; nothing where there is no such field."""
-    return {field: getattr(section, field)} if hasattr(section, field) else {}
 
 
 class Stylizer:

@@ -42,12 +42,8 @@ from medstyle_gan.inference.stylize_inputs import (
     upright,
     volume_masks,
 )
-from medstyle_gan.inference.stylizer import (
-    Stylizer,
-    build_style_transfer,
-    find_model,
-    settings_for_model,
-)
+from medstyle_gan.inference.stylize_model import find_model, settings_for_model
+from medstyle_gan.inference.stylizer import Stylizer, build_style_transfer
 from medstyle_gan.methods import Iteration
 from medstyle_gan.methods.affine_structure import gradient_correlation
 from medstyle_gan.networks import VGG19Features, adapt_channels
