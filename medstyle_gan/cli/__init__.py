@@ -31,6 +31,9 @@ COMMANDS = {
         "medstyle_gan.cli.deidentify", "copy volumes and DICOM without the patient's text"
     ),
     "stylize": Command("medstyle_gan.cli.stylize", "give one image the style of others"),
+    "panel": Command(
+        "medstyle_gan.cli.panel", "set original, stylised and labels side by side for teaching"
+    ),
     "export": Command("medstyle_gan.cli.export", "write a model as a bundle for other tools"),
     "info": Command("medstyle_gan.cli.info", "show what a model is and what it was trained on"),
     "demo": Command("medstyle_gan.cli.demo", "all of it, on data that it makes itself"),

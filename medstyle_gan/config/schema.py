@@ -20,6 +20,7 @@ from medstyle_gan.config.network_sections import (
     UNetGeneratorConfig,
     VGGConfig,
 )
+from medstyle_gan.config.panel_section import PanelConfig
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
 
 _OF_ITS_OWN = {
@@ -58,6 +59,7 @@ class Config(Section):
     stylize: StylizeConfig = Field(
         default_factory=StylizeConfig, description="around a style transfer"
     )
+    panel: PanelConfig = Field(default_factory=PanelConfig, description="panels for teaching")
 
     @field_validator("inference")
     @classmethod
