@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.out:
         raise UserError("no output given; say where with -o OUT")
 
-    from medstyle_gan.inference.panel import build_panel
-    from medstyle_gan.inference.panel_inputs import load_panel_images
-    from medstyle_gan.inference.panel_outputs import plan_panel, save_panel
+    from medstyle_gan.inference.panels.inputs import load_panel_images
+    from medstyle_gan.inference.panels.outputs import plan_panel, save_panel
+    from medstyle_gan.inference.panels.panel import build_panel
 
     inputs = [*contents, *stylised, *([args.labels] if args.labels else [])]
     files = plan_panel(args.out, config, args.overwrite, inputs)

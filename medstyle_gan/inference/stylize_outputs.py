@@ -17,13 +17,13 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.resampling import ras_grid
 from medstyle_gan.data.slices import slice_aspect
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.committing import take_place
+from medstyle_gan.inference.outputs.committing import take_place
+from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT, refuse_other_json, write_sidecar
 from medstyle_gan.inference.picture_stack import (
     refuse_other_files,
     volume_slices,
     write_picture_stack,
 )
-from medstyle_gan.inference.sidecar import NOTE, refuse_other_json, write_sidecar
 from medstyle_gan.inference.stylize_inputs import dicom_series
 from medstyle_gan.inference.stylizing import Row, Stylized
 from medstyle_gan.inference.synthetic_mark import mark_synthetic
@@ -49,7 +49,6 @@ from medstyle_gan.volumes import (
 
 _ANIMATION = ".gif"
 _FRAMES_A_SECOND = 10
-_PNG_TEXT = "Synthetic"
 _NO_LOSS = ("slice", "scale", "iteration")
 
 
@@ -208,7 +207,7 @@ def _write_shown(path: Path, result: Stylized, mark: bool) -> None:
     elif isinstance(image, Volume):
         _replace_stack(path, pictures)
     else:
-        write_picture(path, pictures[0], {_PNG_TEXT: NOTE})
+        write_picture(path, pictures[0], {PNG_TEXT: NOTE})
 
 
 def _aspect(volume: Volume, plane: str) -> float:
@@ -238,7 +237,7 @@ def grey_for_dicom(config: Config, outputs: Outputs) -> Config:
 def _replace_stack(path: Path, pictures: list[np.ndarray]) -> None:
     refuse_other_files(path)
     with scratch_folder(path.parent) as folder:
-        write_picture_stack(folder / path.name, pictures, {_PNG_TEXT: NOTE})
+        write_picture_stack(folder / path.name, pictures, {PNG_TEXT: NOTE})
         take_place(folder / path.name, path, folder)
 
 
