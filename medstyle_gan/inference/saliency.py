@@ -95,7 +95,7 @@ def propose_region(
         saliency: `(N, H, W)`.
         body: bool `(N, H, W)`.
         share: of the body that is taken.
-        parts: connected parts that are kept, those with the most saliency above the threshold.
+        parts: connected parts that are kept, those with the most saliency in sum.
         margin: pixels at the body's edge that are left out, since every edge of a body stands out.
 
     Returns:
@@ -109,15 +109,15 @@ def propose_region(
     inner = ndimage.binary_erosion(padded, disc[None])[:, 1:-1, 1:-1]
     candidates = inner if inner.any() else body
     values = saliency[candidates]
-    threshold = float(np.quantile(values, 1 - share)) if values.size else 0.0
-    standing_out = candidates & (saliency > max(threshold, 0.0))
-    if not standing_out.any() or values.max() <= values.min():
+    threshold = np.quantile(values, 1 - share)
+    standing_out = candidates & (saliency >= threshold) & (saliency > values.min())
+    if not standing_out.any():
         raise UserError(
             "stylize.highlight: nothing in the content stands out, so no region can be proposed; "
             "give the region of interest with --mask"
         )
     labels, count = ndimage.label(standing_out, np.ones((3, 3, 3)))
-    strength = ndimage.sum_labels(saliency - threshold, labels, np.arange(1, count + 1))
+    strength = ndimage.sum_labels(saliency, labels, np.arange(1, count + 1))
     kept = 1 + np.argsort(-strength, kind="stable")[:parts]
     region = np.isin(labels, kept)
     plane = np.ones((1, 3, 3), bool)

@@ -96,8 +96,8 @@ class _Layout:
                 axes.set_axis_off()
         for i, entries in enumerate(self.legend):
             y = self.legend_top + 22 * i
-            for x, label, colour in entries:
-                corner = ((_MARGIN + x) / self.across, 1 - (y + 14) / self.down)
+            for start, label, colour in entries:
+                corner = ((_MARGIN + start) / self.across, 1 - (y + 14) / self.down)
                 box = Rectangle(
                     corner,
                     14 / self.across,
@@ -108,7 +108,7 @@ class _Layout:
                     transform=figure.transFigure,
                 )
                 figure.add_artist(box)
-                self._text(figure, _MARGIN + x + 20, y + 7, label, 9, va="center_baseline")
+                self._text(figure, _MARGIN + start + 20, y + 7, label, 9, va="center_baseline")
         for i, line in enumerate(self.footer):
             self._text(figure, _MARGIN, self.footer_top + 15 * i, line, 8, color="#333333")
         return figure
