@@ -17,14 +17,17 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 # Where `python -I` leaves the script's own folder out.
 if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.insert(0, scripts)
 
+import nibabel as nib
 import numpy as np
 from illustrations import hatching, watercolour, woodcut
+from scipy.ndimage import map_coordinates
 
 from medstyle_gan.cli import main as medstyle
 from medstyle_gan.data.phantom import Tissue, make_phantom
@@ -63,32 +66,36 @@ def visual_effect(folder: Path, args: argparse.Namespace) -> None:
     content = folder / "scan.png"
     write_picture(content, _scan_slice(args.data / _SCAN, args.size))
     shown = []
-    for name, style, weight in (("woodcut", woodcut, 0.5), ("watercolour", watercolour, 0.3)):
+    for name, style, weight in (("woodcut", woodcut, 0.3), ("watercolour", watercolour, 0.08)):
         path, result = folder / f"{name}.png", folder / f"{name}_result.png"
-        write_picture(path, style(args.size))
+        write_picture(path, _finer(style(2 * args.size)))
         own = [f"method.steps={args.steps}", f"loss.perceptual.weight={weight}"]
         _run("stylize", content, "--style", path, *_recipe("visual_effect"), "-o", result, *own)
         shown += [path, result]
     captions = "[scan, a woodcut, the scan like it, a watercolour, the scan like it]"
-    _panel(folder, content, shown, [f"panel.captions={captions}"])
+    _panel(folder, content, shown, [f"panel.captions={captions}", f"panel.tile={args.size}"])
 
 
 def highlight(folder: Path, args: argparse.Namespace) -> None:
     """Lesions of a phantom in a drawing, in a muted slice, and a region that is proposed."""
     phantom = make_phantom(_SEED, (args.size, args.size, 8), lesions=True)
-    slices = [_upright(a, phantom.affine) for a in (phantom.scan, phantom.lesion_mask)]
-    z = int(slices[1].sum(axis=(1, 2)).argmax())
-    content, mask, style = (folder / f"{name}.png" for name in ("scan", "mask", "style"))
-    write_picture(content, _grey(slices[0][z], slices[0][z] > 0.15 * slices[0][z].max()))
-    write_picture(mask, slices[1][z].astype(np.uint8) * 255)
-    write_picture(style, hatching(args.size))
-    drawn, muted, proposed = (folder / f"{name}.png" for name in ("drawn", "muted", "proposed"))
+    z = int(phantom.lesion_mask.sum(axis=(0, 1)).argmax())
+    affine = phantom.affine.copy()
+    affine[:3, 3] += z * affine[:3, 2]
+    geometry = Geometry.from_affine((args.size, args.size, 1), affine)
+    content, mask = folder / "scan.nii.gz", folder / "mask.nii.gz"
+    write_volume(content, phantom.scan[:, :, z : z + 1], geometry, phantom.dtype)
+    write_volume(mask, phantom.lesion_mask[:, :, z : z + 1], geometry)
+    style = folder / "style.png"
+    write_picture(style, _finer(hatching(2 * args.size)))
+    drawn, muted, proposed = (folder / f"{name}.nii.gz" for name in ("drawn", "muted", "proposed"))
     recipe = [content, *_recipe("highlight"), f"method.steps={args.steps}"]
     _run("stylize", *recipe, "--style", style, "--mask", mask, "-o", drawn)
     _run("stylize", *recipe, "--mask", mask, "-o", muted, "stylize.highlight.rest=muted")
     _run("stylize", *recipe, "-o", proposed, "stylize.highlight.rest=muted")
     captions = "[phantom, 'lesions, the rest drawn', 'lesions, the rest muted', a proposed region]"
-    _panel(folder, content, [drawn, muted, proposed], [f"panel.captions={captions}"])
+    settings = [f"panel.captions={captions}", f"panel.tile={args.size}"]
+    _panel(folder, content, [drawn, muted, proposed], settings)
 
 
 def teaching(folder: Path, args: argparse.Namespace) -> None:
@@ -117,7 +124,7 @@ def _recipe(name: str) -> list[object]:
     return ["--config", REPOSITORY / f"configs/{name}.yaml", *_RANDOM]
 
 
-def _panel(folder: Path, content: Path, stylised: list[Path], more: list[object]) -> None:
+def _panel(folder: Path, content: Path, stylised: list[Path], more: Sequence[object]) -> None:
     formats = ["panel.formats=[png]", "-o", folder]
     _run("panel", content, "--stylised", *stylised, *more, *formats)
 
@@ -143,23 +150,26 @@ def _scan_slice(path: Path, size: int) -> np.ndarray:
     top, left = (max(0, int(v.min() + v.max()) // 2 - half) for v in (rows, columns))
     image = image[top : top + 2 * half, left : left + 2 * half]
     at = (np.arange(size) + 0.5) * (min(image.shape) / size) - 0.5
-    from scipy.ndimage import map_coordinates
-
     image = map_coordinates(image, np.meshgrid(at, at, indexing="ij"), order=1, mode="nearest")
     return _grey(image, image > 0.15 * np.percentile(image, 99))
 
 
+def _finer(picture: np.ndarray) -> np.ndarray:
+    """Half the size, so that strokes are thin: means over 2 x 2 pixels."""
+    rows, columns = (side // 2 for side in picture.shape[:2])
+    blocks = picture[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, -1)
+    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+
+
 def _upright(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Axial slices `(N, rows, columns)`, anterior up."""
-    import nibabel as nib
-
     turned = nib.orientations.apply_orientation(array, nib.io_orientation(affine))
     return np.rot90(np.moveaxis(turned, 2, 0), axes=(1, 2))
 
 
 def _grey(image: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """The body's 1st to 98th percentile as black to white."""
-    low, high = np.percentile(image[body], (1, 98))
+    """The body's 1st to 92nd percentile as black to white: fat under the skin is brighter."""
+    low, high = np.percentile(image[body], (1, 92))
     low = min(low, np.percentile(image, 5))
     return np.rint(np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 

@@ -33,10 +33,13 @@ class HighlightConfig(Section):
         "stylised", description="what the rest becomes; muted needs no --style"
     )
     muting: Probability = Field(
-        0.6, description="rest muted: share of its contrast that the rest loses; it is darkened too"
+        0.6, description="rest muted: share of its brightness that the rest loses, down to black"
     )
     outline: int = Field(
-        1, ge=0, description="width of a bright line around the region, outside it (pixels)"
+        1,
+        ge=0,
+        description="width of a bright line around the region, outside it, and of a black one around "
+        "that (pixels; 0: none)",
     )
     share: float = Field(
         0.03,

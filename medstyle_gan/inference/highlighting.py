@@ -23,7 +23,6 @@ from medstyle_gan.inference.saliency import default_window, propose_region, styl
 from medstyle_gan.networks import VGG19Features
 
 _DEFAULT_SHARE = 20  # the bound is the intensity range over this
-_DARKENED = 0.5  # of `muting`
 _AMBER = (1.0, 0.5, -1.0)
 
 
@@ -50,15 +49,14 @@ class Highlight:
         """Bool `(N, H, W)`: all but the region."""
         return ~self.region
 
-    def muted(self, contents: Tensor, body: np.ndarray) -> Tensor:
-        """`(N, C, H, W)` in [-1, 1] with less contrast around the body's mean, and darker."""
-        muting = self.settings.muting
-        mean = contents[torch.from_numpy(body)[:, None].expand_as(contents)].mean()
-        flat = mean + (1 - muting) * (contents - mean)
-        return (flat + 1) * (1 - _DARKENED * muting) - 1
+    def muted(self, contents: Tensor) -> Tensor:
+        """`(N, C, H, W)` in [-1, 1], darker; black stays black."""
+        return (contents + 1) * (1 - self.settings.muting) - 1
 
     def draw_outline(self, images: Tensor, faded: Tensor | None = None) -> None:
         """Draw the line around the region, outside it: white, or amber in colour.
+
+        A black one lies around it, so that it is seen on every ground.
 
         Args:
             images: `(N, C, H, W)` in [-1, 1], drawn in.
@@ -67,13 +65,18 @@ class Highlight:
         if not self.settings.outline:
             return
         cross = ndimage.generate_binary_structure(2, 1)[None]
-        grown = ndimage.binary_dilation(self.region, cross, iterations=self.settings.outline)
-        line = torch.from_numpy(grown & ~self.region)
+        width = self.settings.outline
+        inner, outer = (
+            torch.from_numpy(ndimage.binary_dilation(self.region, cross, iterations=n))
+            for n in (width, 2 * width)
+        )
+        region = torch.from_numpy(self.region)
         colour = _AMBER if images.shape[1] == 3 else (1.0,)
         for channel, value in enumerate(colour):
-            images[:, channel][line] = value
+            images[:, channel][outer & ~region] = -1.0
+            images[:, channel][inner & ~region] = value
         if faded is not None:
-            faded[:, 0][line] = 1.0
+            faded[:, 0][outer & ~region] = 1.0
 
     def emphasis(self, contents: Tensor) -> np.ndarray:
         """What the region gets on top, `(N, H, W)` in native units, 0 outside it.

@@ -169,7 +169,7 @@ class _Work:
         own = adapt_channels(content, channels)
         if self.transfer is None:
             assert lit is not None
-            result = lit.muted(own, body)
+            result = lit.muted(own)
         else:
             stylizer = self._stylizer(content, channels)
             regions = [_tensor(mask) for mask in masks] or None
@@ -216,7 +216,7 @@ class _Work:
         own = adapt_channels(contents, channels)
         if self.transfer is None:
             assert lit is not None
-            results = lit.muted(own, body)
+            results = lit.muted(own)
             done = [int(i) for i in np.flatnonzero(where[0].any(axis=(1, 2)))]
         else:
             results = own.clone()

@@ -132,11 +132,19 @@ def test_a_line_goes_around_the_region_and_never_into_it(tmp_path: Path, region:
         highlighted(scan, MUTED, f"stylize.highlight.outline={n}", mask=region).image.array
         for n in (1, 0)
     )
-    ring = np.zeros((28, 24, 5), bool)
-    ring[9:18, 9:15, 1:4] = ring[10:17, 8:16, 1:4] = True
-    ring[10:17, 9:15, 1:4] = False
-    np.testing.assert_array_equal(with_line != without, ring)
-    assert (with_line[ring] >= without[ring]).all()
+    inside = np.asarray(nib.load(region).dataobj) > 0
+    rings = []
+    for n in (1, 2):
+        grown = np.zeros_like(inside)
+        for x in range(-n, n + 1):  # steps of 4 neighbours in each axial slice
+            for y in range(-(n - abs(x)), n - abs(x) + 1):
+                grown |= np.roll(inside, (x, y), (0, 1))
+        rings.append(grown)
+    bright, dark = rings[0] & ~inside, rings[1] & ~rings[0]
+    np.testing.assert_array_equal(with_line[~rings[1]], without[~rings[1]])
+    np.testing.assert_array_equal(with_line[inside], without[inside])
+    assert len(np.unique(with_line[bright])) == len(np.unique(with_line[dark])) == 1
+    assert with_line[bright].min() > without[rings[1]].max() - 100 > with_line[dark].max()
 
 
 @pytest.mark.parametrize("bound", [0, 3])

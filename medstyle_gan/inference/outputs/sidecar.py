@@ -100,8 +100,13 @@ def write_sidecar(path: Path, facts: dict[str, Any]) -> None:
 
 def is_sidecar(path: Path) -> bool:
     """Whether a file is a sidecar that this product wrote, of whatever it made."""
+    return bool(read_facts(path))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a sidecar of ours says, of whatever it is; nothing where there is none."""
     facts = _read(path)
-    return facts.get("synthetic") is True and "note" in facts
+    return facts if facts.get("synthetic") is True and "note" in facts else {}
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.resampling import ras_grid, to_ras
 from medstyle_gan.data.slices import display_image, slice_aspect, to_slices
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.outputs.sidecar import read_facts
 from medstyle_gan.inference.picture_stack import volume_slices
 from medstyle_gan.inference.pictures import COLOUR_SCALE
 from medstyle_gan.inference.stylize_inputs import as_image, dicom_series, prepare_content
@@ -40,6 +41,7 @@ class PanelImages:
         numbers: the slices that are shown.
         aspect: height over width of a pixel.
         plane: of the slices; None of pictures.
+        marked: of each stylised image whether the visible mark is in its pixels already.
     """
 
     original: list[np.ndarray]
@@ -48,6 +50,7 @@ class PanelImages:
     numbers: list[int]
     aspect: float
     plane: str | None
+    marked: list[bool]
 
 
 def load_panel_images(
@@ -85,6 +88,7 @@ def load_panel_images(
         numbers=_chosen(config, full),
         aspect=slice_aspect([float(size) for size in voxel_sizes(grid.affine)], plane),
         plane=plane,
+        marked=[False] * len(made),
     )
 
 
@@ -99,7 +103,11 @@ def _of_picture(picture: Picture, stylised: Sequence[Named], labels: Named | Non
                 "grey PNG"
             )
         values = [drawn[..., 0].astype(np.int64)]
-    return PanelImages([_bytes(picture)], made, values, [0], 1.0, None)
+    # A stylised PNG usually carries the mark; so its sidecar says.
+    marked = [
+        read_facts(Path(path).with_suffix(".json")).get("marked") is True for path in stylised
+    ]
+    return PanelImages([_bytes(picture)], made, values, [0], 1.0, None, marked)
 
 
 def _drawn(path: Named, content: Picture, what: str) -> Picture:

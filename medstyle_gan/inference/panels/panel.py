@@ -85,7 +85,10 @@ def build_panel(images: PanelImages, config: Config, mark: bool = True) -> Panel
     ]
     if mark:
         anatomy = np.max([image @ _LUMA for image in original], axis=0)
-        stylised = [mark_synthetic(column, anatomy) for column in stylised]
+        stylised = [
+            column if marked else mark_synthetic(column, anatomy)
+            for column, marked in zip(stylised, images.marked, strict=True)
+        ]
     names: dict[int, str] = {}
     drawn: list[np.ndarray] = []
     if images.labels is not None:

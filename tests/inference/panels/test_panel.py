@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -171,6 +172,18 @@ def test_pictures_have_one_row(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tiles[1].pixels[..., 0], 255 - content)
     changed = (tiles[2].pixels != tiles[0].pixels).any(axis=-1)
     np.testing.assert_array_equal(changed, labels > 0)
+
+
+def test_a_picture_that_is_marked_is_not_marked_twice(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    for name in "cs":
+        Image.fromarray(content).save(tmp_path / f"{name}.png")
+    for marked in (True, False):
+        facts = {"synthetic": True, "note": "made", "marked": marked}
+        (tmp_path / "s.json").write_text(json.dumps(facts))
+        images = load_panel_images(tmp_path / "c.png", [tmp_path / "s.png"], None, config())
+        shown = build_panel(images, config(), mark=True).rows[0][1][1].pixels[..., 0]
+        assert (shown == content).all() == marked
 
 
 @pytest.mark.parametrize(
