@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         "--data", type=Path, default=REPOSITORY.parent / "shared/data/openms", help="openms volumes"
     )
     parser.add_argument("--steps", type=int, default=40, help="iterations at each scale")
-    parser.add_argument("--size", type=int, default=192, help="side of the slices (pixels)")
+    parser.add_argument("--size", type=int, default=168, help="side of the slices (pixels)")
     args = parser.parse_args(argv)
     makers = {"visual_effect": visual_effect, "highlight": highlight, "teaching": teaching}
     args.out.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def visual_effect(folder: Path, args: argparse.Namespace) -> None:
         own = [f"method.steps={args.steps}", f"loss.perceptual.weight={weight}"]
         _run("stylize", content, "--style", path, *_recipe("visual_effect"), "-o", result, *own)
         shown += [path, result]
-    captions = "[scan, a woodcut, the scan like it, a watercolour, the scan like it]"
+    captions = "[scan, a woodcut, scan as a woodcut, a watercolour, scan as a watercolour]"
     _panel(folder, content, shown, [f"panel.captions={captions}", f"panel.tile={args.size}"])
 
 
@@ -90,10 +90,12 @@ def highlight(folder: Path, args: argparse.Namespace) -> None:
     write_picture(style, _finer(hatching(2 * args.size)))
     drawn, muted, proposed = (folder / f"{name}.nii.gz" for name in ("drawn", "muted", "proposed"))
     recipe = [content, *_recipe("highlight"), f"method.steps={args.steps}"]
-    _run("stylize", *recipe, "--style", style, "--mask", mask, "-o", drawn)
+    drawing = ["--style", style, "loss.perceptual.weight=1.5"]
+    _run("stylize", *recipe, *drawing, "--mask", mask, "-o", drawn)
     _run("stylize", *recipe, "--mask", mask, "-o", muted, "stylize.highlight.rest=muted")
-    _run("stylize", *recipe, "-o", proposed, "stylize.highlight.rest=muted")
-    captions = "[phantom, 'lesions, the rest drawn', 'lesions, the rest muted', a proposed region]"
+    proposing = ["stylize.highlight.rest=muted", "stylize.highlight.regions=3"]
+    _run("stylize", *recipe, "-o", proposed, *proposing)
+    captions = "[phantom, 'lesions, the rest drawn', 'lesions, the rest muted', proposed regions]"
     settings = [f"panel.captions={captions}", f"panel.tile={args.size}"]
     _panel(folder, content, [drawn, muted, proposed], settings)
 

@@ -38,8 +38,8 @@ class HighlightConfig(Section):
     outline: int = Field(
         1,
         ge=0,
-        description="width of a bright line around the region, outside it, and of a black one around "
-        "that (pixels; 0: none)",
+        description="width of a bright line around the region, outside it, and of a black one "
+        "around that (pixels; 0: none)",
     )
     share: float = Field(
         0.03,
@@ -53,7 +53,7 @@ class HighlightConfig(Section):
     window: PositiveInt | None = Field(
         None,
         description="region proposed: side of the window that statistics are taken over (pixels; "
-        "null: a sixteenth of the shorter side)",
+        "null: a 32nd of the shorter side, at least 4)",
     )
     margin: int | None = Field(
         None,

@@ -31,8 +31,8 @@ _DEAD = 1e-6  # deviation below which a statistic tells nothing
 
 
 def default_window(size: Sequence[int]) -> int:
-    """Side of the windows in images of (H, W): a sixteenth of the shorter side (pixels)."""
-    return max(_SMALLEST_WINDOW, min(size) // 16)
+    """Side of the windows in images of (H, W): a 32nd of the shorter side (pixels)."""
+    return max(_SMALLEST_WINDOW, min(size) // 32)
 
 
 @torch.no_grad()

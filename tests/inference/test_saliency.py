@@ -88,5 +88,5 @@ def test_the_rim_of_the_body_is_left_out_and_the_strongest_parts_kept() -> None:
 
 
 def test_the_window_grows_with_the_image() -> None:
-    assert default_window((256, 320)) == 16
+    assert default_window((256, 320)) == 8
     assert default_window((20, 20)) == 4
