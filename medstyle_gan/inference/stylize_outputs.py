@@ -17,6 +17,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.resampling import ras_grid
 from medstyle_gan.data.slices import slice_aspect
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.enlarging import enlarged
 from medstyle_gan.inference.outputs.committing import take_place
 from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT, refuse_other_json, write_sidecar
 from medstyle_gan.inference.picture_stack import (
@@ -49,6 +50,7 @@ from medstyle_gan.volumes import (
 
 _ANIMATION = ".gif"
 _FRAMES_A_SECOND = 10
+_LEAST_SIDE = 384  # of a video's frames (pixels)
 _NO_LOSS = ("slice", "scale", "iteration")
 
 
@@ -197,13 +199,18 @@ def _write_shown(path: Path, result: Stylized, mark: bool) -> None:
         pictures = volume_slices(image, result.scale, result.plane)
     else:
         pictures = [image]
+    video = path.suffix.lower() == VIDEO_SUFFIX
+    anatomy = result.anatomy
+    if isinstance(image, Volume) and video:
+        aspect = _aspect(image, result.plane)
+        pictures = [enlarged(picture, aspect, _LEAST_SIDE) for picture in pictures]
+        anatomy = enlarged(anatomy, aspect, _LEAST_SIDE)
     if mark:
-        pictures = mark_synthetic(pictures, result.anatomy)
+        pictures = mark_synthetic(pictures, anatomy)
     if path.suffix.lower() == _ANIMATION:
         write_animation(path, pictures, 1000 // _FRAMES_A_SECOND, comment=NOTE)
-    elif path.suffix.lower() == VIDEO_SUFFIX:
-        assert isinstance(image, Volume)
-        write_video(path, pictures, _FRAMES_A_SECOND, _aspect(image, result.plane), NOTE)
+    elif video:
+        write_video(path, pictures, _FRAMES_A_SECOND, NOTE)
     elif isinstance(image, Volume):
         _replace_stack(path, pictures)
     else:

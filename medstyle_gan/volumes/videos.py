@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +16,6 @@ from medstyle_gan.volumes.atomic import atomic_file
 VIDEO_SUFFIX = ".mp4"
 # x264's constant quality: differences from the pictures are hardly seen.
 _OPTIONS = {"crf": "14", "preset": "medium"}
-# Colours are coded at half the resolution, and players show tiny videos badly.
-_LEAST_SIDE = 256
 
 
 def require_av() -> ModuleType:
@@ -37,22 +34,17 @@ def require_av() -> ModuleType:
 
 
 def write_video(
-    path: str | os.PathLike[str],
-    arrays: Sequence[np.ndarray],
-    rate: int = 10,
-    aspect: float = 1.0,
-    comment: str = "",
+    path: str | os.PathLike[str], arrays: Sequence[np.ndarray], rate: int = 10, comment: str = ""
 ) -> None:
     """Writes an MP4 that shows pictures one after the other, whole or not at all.
 
-    Small pictures are enlarged by a whole number of times, so that each pixel stays a square of
-    one colour; an odd side gets one more row or column, a copy of its last one.
+    An odd side gets one more row or column, a copy of its last one, as H.264 wants even ones.
+    Colours are coded at half the resolution: small pictures are better enlarged before.
 
     Args:
         path: Ends in `.mp4`; the folder is made if it is missing.
         arrays: (H, W), (H, W, 1) or (H, W, 3) uint8, row 0 on top, all of one size.
         rate: Pictures a second.
-        aspect: Height over width of a pixel, as of voxels; players stretch the picture by it.
         comment: What the file says of itself.
 
     Raises:
@@ -73,8 +65,6 @@ def write_video(
         container.metadata["comment"] = comment
         stream = container.add_stream("libx264", rate=rate, options=_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # The other way round than ours: width over height.
-        stream.codec_context.sample_aspect_ratio = Fraction(1 / aspect).limit_denominator(1000)
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -84,13 +74,11 @@ def write_video(
 
 
 def _frame(array: np.ndarray) -> np.ndarray:
-    """(rows, columns, 3) uint8 with even sides, enlarged where it is small."""
+    """(rows, columns, 3) uint8 with even sides."""
     array = np.asarray(array)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.dtype != np.uint8 or array.shape[2] not in (1, 3):
         raise ValueError(f"a frame is (H, W, 1|3) uint8, not {array.shape} {array.dtype}")
-    times = -(-_LEAST_SIDE // min(array.shape[:2]))
-    enlarged = array.repeat(times, axis=0).repeat(times, axis=1)
-    rows, columns = enlarged.shape[:2]
-    even = np.pad(enlarged, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
+    rows, columns = array.shape[:2]
+    even = np.pad(array, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(np.broadcast_to(even, (*even.shape[:2], 3)))

@@ -15,12 +15,10 @@ from medstyle_gan.volumes import write_video
 av = pytest.importorskip("av", reason="PyAV is not installed (extra video)")
 
 
-def frames_of(path: Path) -> tuple[list[np.ndarray], Any]:
+def frames_of(path: Path) -> tuple[list[np.ndarray], dict[str, str], Any]:
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        aspect, rate = stream.sample_aspect_ratio, stream.average_rate
-        return frames, (container.metadata, aspect, rate)
+        return frames, dict(container.metadata), container.streams.video[0].average_rate
 
 
 def ramps(count: int, rows: int, columns: int, channels: int) -> list[np.ndarray]:
@@ -33,23 +31,20 @@ def ramps(count: int, rows: int, columns: int, channels: int) -> list[np.ndarray
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(24, 20), (270, 301)])
-def test_frames_come_back_in_order_enlarged_and_even(
+@pytest.mark.parametrize("size", [(24, 20), (71, 102)])
+def test_frames_come_back_in_order_and_even(
     tmp_path: Path, size: tuple[int, int], channels: int
 ) -> None:
     arrays = ramps(5, *size, channels)
-    write_video(tmp_path / "new" / "a.mp4", arrays, rate=8, aspect=2.0, comment="not acquired")
-    frames, (metadata, aspect, rate) = frames_of(tmp_path / "new" / "a.mp4")
+    write_video(tmp_path / "new" / "a.mp4", arrays, rate=8, comment="not acquired")
+    frames, metadata, rate = frames_of(tmp_path / "new" / "a.mp4")
     assert len(frames) == 5
-    times = 13 if size == (24, 20) else 1  # the least whole number that gives 256 pixels
-    rows, columns = (side * times + side * times % 2 for side in size)
     for frame, array in zip(frames, arrays, strict=True):
-        assert frame.shape == (rows, columns, 3)
-        shown = frame[times // 2 : size[0] * times : times, times // 2 : size[1] * times : times]
+        assert frame.shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
+        shown = frame[: size[0], : size[1]].astype(int)
         expected = array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=-1)
-        assert np.abs(shown.astype(int) - expected).max() <= 8
+        assert np.abs(shown - expected).max() <= 8
     assert metadata["comment"] == "not acquired"
-    assert float(aspect) == 0.5  # width over height of a pixel that is twice as tall as wide
     assert rate == 8
 
 

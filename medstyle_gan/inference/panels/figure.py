@@ -49,6 +49,9 @@ class _Layout:
         self.panel = panel
         first = panel.rows[0][1][0].pixels
         self.height, self.width = first.shape[:2]
+        names = max((len(name) for name, _ in panel.rows), default=0)
+        # Names stand upright beside their row, which may be flatter than they are long.
+        self.pitch = max(self.height, round(_pixels("x" * names, 9))) + _GAP
         self.left = _MARGIN + (_BESIDE if any(name for name, _ in panel.rows) else 0)
         columns = len(panel.captions)
         self.across = self.left + columns * (self.width + _GAP) - _GAP + _MARGIN
@@ -59,7 +62,7 @@ class _Layout:
         self.footer = [line for text in footer for line in _wrapped(text, inner, 8)]
         self.legend = _flowed(panel.legend, inner)
         self.top = _MARGIN + 24 * len(self.title) + _LINE * max(map(len, self.captions)) + 4
-        below = self.top + len(panel.rows) * (self.height + _GAP)
+        below = self.top + len(panel.rows) * self.pitch
         self.legend_top = below + 4
         self.footer_top = self.legend_top + 22 * len(self.legend)
         self.down = self.footer_top + 15 * len(self.footer) + _MARGIN
@@ -70,14 +73,13 @@ class _Layout:
         FigureCanvasAgg(figure)
         for i, line in enumerate(self.title):
             self._text(figure, _MARGIN, _MARGIN + 24 * i, line, 14, weight="bold")
-        lines = max(map(len, self.captions))
         for column, caption in enumerate(self.captions):
             centre = self.left + column * (self.width + _GAP) + self.width / 2
             for i, line in enumerate(caption):
-                y = self.top - 4 - _LINE * (lines - i)
+                y = self.top - 4 - _LINE * (len(caption) - i)
                 self._text(figure, centre, y, line, 10, ha="center")
         for row, (name, tiles) in enumerate(self.panel.rows):
-            y = self.top + row * (self.height + _GAP)
+            y = self.top + row * self.pitch + (self.pitch - _GAP - self.height) / 2
             if name:
                 x, middle = _MARGIN + 4, y + self.height / 2
                 self._text(figure, x, middle, name, 9, rotation=90, va="center")

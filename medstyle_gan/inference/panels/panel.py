@@ -15,6 +15,7 @@ from scipy import ndimage
 from medstyle_gan.config import Config
 from medstyle_gan.config.panel_section import PanelConfig
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.enlarging import enlarged
 from medstyle_gan.inference.panels.inputs import PanelImages
 from medstyle_gan.inference.synthetic_mark import mark_synthetic
 
@@ -94,7 +95,7 @@ def build_panel(images: PanelImages, config: Config, mark: bool = True) -> Panel
     if images.labels is not None:
         names = _names([images.labels[n] for n in chosen], settings.label_names)
         for picture, n in zip(original, chosen, strict=True):
-            values = _enlarged(images.labels[n], images.aspect, settings.tile)
+            values = enlarged(images.labels[n], images.aspect, settings.tile)
             opacity = settings.opacity if settings.label_style == "filled" else None
             drawn.append(overlay(picture, values, opacity))
     rows = []
@@ -177,14 +178,4 @@ def _orientation(plane: str | None) -> str:
 def _shown(image: np.ndarray, aspect: float, longest: int) -> np.ndarray:
     """`(rows, columns, 3)` uint8 with square pixels."""
     colours = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-    return _enlarged(colours, aspect, longest)
-
-
-def _enlarged(image: np.ndarray, aspect: float, longest: int) -> np.ndarray:
-    """Nearest pixels: enlarged by a whole number where small, and stretched where not square."""
-    rows, columns = image.shape[:2]
-    tall, wide = max(1.0, aspect), max(1.0, 1 / aspect)
-    times = max(1, -(-longest // round(max(rows * tall, columns * wide))))
-    down = (np.arange(round(rows * tall * times)) / (tall * times)).astype(int)
-    across = (np.arange(round(columns * wide * times)) / (wide * times)).astype(int)
-    return image[np.ix_(down.clip(max=rows - 1), across.clip(max=columns - 1))]
+    return enlarged(colours, aspect, longest)
