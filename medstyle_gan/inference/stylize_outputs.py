@@ -29,9 +29,7 @@ from medstyle_gan.inference.stylize_inputs import dicom_series
 from medstyle_gan.inference.stylizing import Row, Stylized
 from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.volumes import (
-    PICTURE_SUFFIXES,
     VIDEO_SUFFIX,
-    VOLUME_SUFFIXES,
     DicomSeries,
     Volume,
     atomic_file,
@@ -41,6 +39,7 @@ from medstyle_gan.volumes import (
     is_volume,
     require_av,
     scratch_folder,
+    stem_of,
     write_animation,
     write_derived_series,
     write_picture,
@@ -49,6 +48,7 @@ from medstyle_gan.volumes import (
 )
 
 _ANIMATION = ".gif"
+_MOVING = (_ANIMATION, VIDEO_SUFFIX)
 _FRAMES_A_SECOND = 10
 _LEAST_SIDE = 384  # of a video's frames (pixels)
 _NO_LOSS = ("slice", "scale", "iteration")
@@ -107,7 +107,7 @@ def plan_outputs(
     series = dicom_series(content)
     volume = series is not None or is_volume(content)
     derived = False
-    moving = out.suffix.lower() in (_ANIMATION, VIDEO_SUFFIX)
+    moving = out.suffix.lower() in _MOVING
     if not out.is_dir() and (is_volume(out) or moving or is_picture(out)):
         _refuse_kind(out, volume)
         image = out
@@ -116,11 +116,13 @@ def plan_outputs(
             f"{out}: is a file, not a folder, and no .png, .nii, .gif or .mp4; change -o"
         )
     else:
-        stem = out / (_stem(content) if series is None else f"series-{series.number or 0:04d}")
+        stem = out / (
+            stem_of(content, *_MOVING) if series is None else f"series-{series.number or 0:04d}"
+        )
         derived = series is not None and (picture_output, dicom_output) == ("nifti", "dicom")
         ending = ("" if picture_output == "png" or derived else ".nii.gz") if volume else ".png"
         image = stem.with_name(stem.name + ending)
-    beside = image.with_name(_stem(image))
+    beside = image.with_name(stem_of(image, *_MOVING))
     outputs = Outputs(
         image,
         beside.with_name(f"{beside.name}.json"),
@@ -258,14 +260,6 @@ def _refuse_kind(out: Path, volume: bool) -> None:
         require_av()
     if not volume and not out.name.lower().endswith(".png"):
         raise UserError(f"{out}: a stylised picture is written as .png; change the file's ending")
-
-
-def _stem(path: Path) -> str:
-    endings = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, _ANIMATION, VIDEO_SUFFIX)
-    for ending in sorted(endings, key=len, reverse=True):
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name
 
 
 def _table(curve: Sequence[Row]) -> str:

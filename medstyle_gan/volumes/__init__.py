@@ -32,6 +32,7 @@ from medstyle_gan.volumes.readers import (
     is_volume,
     read_header,
     read_volume,
+    stem_of,
 )
 from medstyle_gan.volumes.videos import VIDEO_SUFFIX, require_av, write_video
 from medstyle_gan.volumes.volume import Picture, Volume, VolumeHeader
@@ -74,6 +75,7 @@ __all__ = [
     "read_volume",
     "require_av",
     "scratch_folder",
+    "stem_of",
     "to_dtype",
     "unchanged",
     "walk_files",
