@@ -37,7 +37,12 @@ class Page:
     """
 
     def __init__(
-        self, url: str, width: int = 1000, height: int = 900, dark: bool = False, timeout: float = 120
+        self,
+        url: str,
+        width: int = 1000,
+        height: int = 900,
+        dark: bool = False,
+        timeout: float = 120,
     ) -> None:
         self._url = url
         self._timeout = timeout
@@ -85,7 +90,9 @@ class Page:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": self._media}],
         )
-        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
+        self._call(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads)
+        )
         self._call("Page.navigate", url=self._url)
         self._until(lambda: self._loaded)
         return self

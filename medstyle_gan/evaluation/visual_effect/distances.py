@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -59,11 +60,13 @@ def kernel_distance(features: Tensor, real: Tensor, seed: int = 0) -> float:
         The squared maximum mean discrepancy with the kernel (x·y / D + 1)³, 0 on average for
         two sets from one distribution, where it may come out below 0.
     """
-    metric = KernelInceptionDistance(
-        _Given(real.shape[1]),
-        subsets=_SUBSETS,
-        subset_size=min(len(features), len(real), _SUBSET_SIZE),
-    )
+    with warnings.catch_warnings():  # of the memory that features take, which are here already
+        warnings.filterwarnings("ignore", message=".*will save all extracted features")
+        metric = KernelInceptionDistance(
+            _Given(real.shape[1]),
+            subsets=_SUBSETS,
+            subset_size=min(len(features), len(real), _SUBSET_SIZE),
+        )
     metric.update(real, real=True)
     metric.update(features, real=False)
     with torch.random.fork_rng(devices=[]):
