@@ -68,7 +68,7 @@ class Page:
         os.close(to_write)
         width, height = self._window
         command = [
-            *("sh", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "sh", program),
+            *("bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", program),
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
             *("--remote-debugging-pipe", f"--user-data-dir={self._folder.name}/profile"),
             *("--no-first-run", "--disable-background-networking", "--disable-sync"),

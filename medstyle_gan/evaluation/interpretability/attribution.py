@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import torch
-from monai.visualize import OcclusionSensitivity
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medstyle_gan.evaluation.interpretability.region import NetworkInput
 
 Map = NDArray[np.float32]
-Score = Callable[[Tensor], Tensor]
 
 
 def input_gradient(given: NetworkInput) -> Map:
@@ -38,28 +36,32 @@ def input_gradient(given: NetworkInput) -> Map:
 
 
 def occlusion(given: NetworkInput, cell: int, value: float) -> Map:
-    """How much the region's mean changes where a part of the input is covered (Zeiler 2014).
+    """How much the region's mean changes where a part of the body is covered (Zeiler 2014).
+
+    The air around the body is left as it is: tissue put there would be seen, not hidden. (MONAI's
+    `OcclusionSensitivity` covers air as well, and indexes in a way that PyTorch gives up.)
 
     Args:
         given: the input and its score.
-        cell: side of the square (or cube) that covers (voxels); they lie side by side.
-        value: what it covers with, in [-1, 1].
+        cell: side of the squares (or cubes) that cover, side by side (voxels).
+        value: what they cover with, in [-1, 1].
 
     Returns:
         (H, W) |score covered − score| at each voxel of the region's slice.
     """
+    changes = torch.zeros(given.image.shape[2:])
     with torch.no_grad():
-        plain = given.score(given.image)
-        covered, _ = OcclusionSensitivity(
-            _Scored(given.score),
-            mask_size=[min(cell, side) for side in given.image.shape[2:]],
-            n_batch=1,
-            verbose=False,
-            mode=float(value),
-            overlap=0.0,
-            activate=False,
-        )(given.image)
-    return _on_slice(given, (torch.as_tensor(covered)[0, 0] - plain).abs())
+        plain = given.score(given.image).cpu()
+        starts = (range(0, side, cell) for side in changes.shape)
+        for corner in product(*starts):
+            part = tuple(slice(first, first + cell) for first in corner)
+            inside = given.body[part]
+            if inside.any():
+                covered = given.image.clone()
+                seen = covered[(..., *part)]
+                covered[(..., *part)] = torch.where(inside, value, seen)
+                changes[part] = (given.score(covered).cpu() - plain).abs()
+    return _on_slice(given, changes)
 
 
 def reach(
@@ -84,17 +86,6 @@ def reach(
         return float("nan")
     place = int(np.searchsorted(cumulated, share * cumulated[-1]))
     return float(radius[order][min(place, len(order) - 1)])
-
-
-class _Scored(nn.Module):
-    """A score as the network of one output that MONAI's occlusion expects."""
-
-    def __init__(self, score: Score) -> None:
-        super().__init__()
-        self._score = score
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self._score(images)[:, None]
 
 
 def _on_slice(given: NetworkInput, values: Tensor) -> Map:

@@ -267,7 +267,7 @@ def _attribute(
     else:
         region = region_at(voxel, subject.scan.shape, plane)
     network = context.translator.network("scan_to_style")
-    given = network_input(network, subject.scan, region)
+    given = network_input(network, subject.scan, subject.mask, region)
     axis = stacked_axis(plane)
     first, second = (side for place, side in enumerate(subject.spacing) if place != axis)
     maps = {}
@@ -284,7 +284,7 @@ def _attribute(
     for name, (_, radius) in maps.items():
         found.add(f"{name}_reach", radius, subject.name, unit="mm")
     found.note(
-        f"Occlusion covers {cell} × {cell} pixels at a time with the body's median; reach is the "
+        f"Occlusion covers {cell} × {cell} pixels of the body at a time with its median; reach is the "
         "radius around the region that holds 90 % of a map."
     )
     found.pictures.append(plots.attribution_maps(subject, translation, region, plane, maps))

@@ -87,17 +87,19 @@ class NetworkInput:
     Attributes:
         image: `(1, C, *spatial)` float32 in [-1, 1], padded as in translation, on the network's
             device.
+        body: `(*spatial)` bool over `image`, the body in the region's slice or window.
         score: the network's mean output in the region, from images `(B, C, *spatial)`: `(B,)`.
         to_slice: takes a map `(*spatial)` over `image` to the slice, (H, W), 0 where the image
             does not reach.
     """
 
     image: Tensor
+    body: Tensor
     score: Callable[[Tensor], Tensor]
     to_slice: Callable[[np.ndarray], np.ndarray]
 
 
-def network_input(network: Network, scan: Array, region: Region) -> NetworkInput:
+def network_input(network: Network, scan: Array, mask: Mask, region: Region) -> NetworkInput:
     """Make the input of a generator as translation makes it.
 
     A 3-D generator sees a window of its sample's size around the region, as it did in training.
@@ -105,34 +107,42 @@ def network_input(network: Network, scan: Array, region: Region) -> NetworkInput
     Args:
         network: a generator and how it is run.
         scan: (X, Y, Z) in [-1, 1].
+        mask: bool (X, Y, Z), its body.
         region: what the score is of.
     """
     data = network.data
     (top, bottom), (left, right) = region.rows, region.columns
     if data.dims == 3:
-        return _window_input(network, scan, region)
+        return _window_input(network, scan, mask, region)
     slices = to_slices(scan[None], data.plane)[:, 0]
     reach = data.sample_slices // 2
     stack = slices[neighbouring(region.slice, reach, len(slices))]
-    image, inner = _padded(network, stack, scan)
+    inside = to_slices(mask[None], data.plane)[region.slice]
+    image, body, inner = _padded(network, stack, inside, float(scan.min()))
 
     def score(images: Tensor) -> Tensor:
         output = middle_slice(network.generator(images), data.sample_slices)
         inside = output[..., inner[0], inner[1]].float()
         return inside[..., top:bottom, left:right].mean(dim=(1, 2, 3))
 
-    return NetworkInput(image, score, lambda values: values[inner])
+    return NetworkInput(image, body, score, lambda values: values[inner])
 
 
-def _padded(network: Network, image: np.ndarray, scan: Array) -> tuple[Tensor, tuple[slice, ...]]:
-    """`(slices or 1, *spatial)` as the network takes it, and where it lies in that."""
+def _padded(
+    network: Network, image: np.ndarray, mask: Mask, fill: float
+) -> tuple[Tensor, Tensor, tuple[slice, ...]]:
+    """An image `(slices or 1, *spatial)` and its body as the network takes them, and where."""
     divisor = int(network.generator.divisor)  # type: ignore[arg-type]  # typed as any submodule
+    size = network.data.sample_size
     channels = np.repeat(image, network.in_channels, axis=0)[None].astype(np.float32)
-    padded, inner = pad_images(channels, network.data.sample_size, divisor, float(scan.min()))
-    return torch.from_numpy(np.ascontiguousarray(padded)).to(network.device), inner
+    padded, inner = pad_images(channels, size, divisor, fill)
+    body, _ = pad_images(mask[None].astype(np.uint8), size, divisor, 0)
+    tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in (padded, body[0, 0] > 0))
+    shown, inside = (tensor.to(network.device) for tensor in tensors)
+    return shown, inside, inner
 
 
-def _window_input(network: Network, scan: Array, region: Region) -> NetworkInput:
+def _window_input(network: Network, scan: Array, mask: Mask, region: Region) -> NetworkInput:
     data = network.data
     axis = stacked_axis(data.plane)
     spans = [region.rows, region.columns]
@@ -141,7 +151,8 @@ def _window_input(network: Network, scan: Array, region: Region) -> NetworkInput
     for (first, last), side, size in zip(spans, scan.shape, data.sample_size, strict=True):
         begin = int(np.clip((first + last - size) // 2, 0, max(0, side - size)))
         cut.append(slice(begin, min(begin + size, side)))
-    image, inner = _padded(network, scan[tuple(cut)][None], scan)
+    inside = mask[tuple(cut)][None]
+    image, body, inner = _padded(network, scan[tuple(cut)][None], inside, float(scan.min()))
     of_region = tuple(
         slice(first - part.start, last - part.start)
         for (first, last), part in zip(spans, cut, strict=True)
@@ -157,4 +168,4 @@ def _window_input(network: Network, scan: Array, region: Region) -> NetworkInput
         shown: np.ndarray = np.take(whole, region.slice, axis=axis)
         return shown
 
-    return NetworkInput(image, score, to_slice)
+    return NetworkInput(image, body, score, to_slice)

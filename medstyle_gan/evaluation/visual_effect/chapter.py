@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from medstyle_gan.data.slices import slice_aspect
 from medstyle_gan.evaluation.chapter import Candidate, Chapter, Figure, Picture, Subject
 from medstyle_gan.evaluation.context import EvaluationContext
 from medstyle_gan.evaluation.visual_effect.distances import feature_scale, frechet_distance
@@ -102,7 +103,8 @@ def run(
             for name, metrics in times.items()
         }
         pictures.insert(0, multiples(means))
-    pictures.append(_slices(looks, real))
+    aspect = slice_aspect(subjects[0].spacing, plane)
+    pictures.append(_slices(looks, real, aspect))
     notes += _how(look, real, looks, slices, plane)
     notes += _spacing_notes(subjects, context)
     return Chapter("visual_effect", tuple(figures), tuple(pictures), tuple(notes))
@@ -158,7 +160,7 @@ def _frechet(looks: Sequence[Look], real: RealLooks) -> float:
     return frechet_distance(features / scale, real.features / scale)
 
 
-def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
+def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float) -> Picture:
     first = next(iter(looks))
     columns = [(first, looks[first][:2]), ("real", real.looks[:2])]
     shown = []
@@ -167,7 +169,7 @@ def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
             count = len(look.images)
             places = np.unique(np.linspace(0, count - 1, min(_SHOWN, count)).round().astype(int))
             shown.append((heading, [look.images[place, 0].numpy() for place in places]))
-    return slices_side_by_side(shown)
+    return slices_side_by_side(shown, aspect)
 
 
 def _how(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Chart
@@ -28,6 +29,11 @@ def png_bytes(chart: Chart) -> bytes:
     encoded = BytesIO()
     chart.savefig(encoded, format="png", facecolor=PAPER, metadata={"Software": None})
     return encoded.getvalue()
+
+
+def legend_beside(chart: Chart, panel: Any) -> None:
+    """A panel's legend at the right of the whole chart, where it covers no curve."""
+    chart.legend(*panel.get_legend_handles_labels(), fontsize=8, loc="outside right upper")
 
 
 def said(name: str) -> str:

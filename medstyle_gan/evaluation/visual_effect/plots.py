@@ -13,6 +13,7 @@ from medstyle_gan.evaluation.visual_effect.drawing import (
     INK,
     PAPER,
     REAL,
+    legend_beside,
     lines_of,
     new_chart,
     png_bytes,
@@ -31,7 +32,7 @@ def spectra(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
         looks: candidate → its volumes.
         real: the real ones.
     """
-    chart = new_chart(9.5, 3.8)
+    chart = new_chart(11.0, 3.8)
     panels: Any = chart.subplots(1, 2)
     lines = lines_of(looks)
     along = {
@@ -68,7 +69,7 @@ def spectra(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
                 panel.plot(FREQUENCIES, _decibel(np.mean(spectra_of, axis=0)), **lines[name])
         if not real_each:
             panel.text(0.5, 0.5, "too few slices", ha="center", transform=panel.transAxes)
-    panels[0].legend(fontsize=8)
+    legend_beside(chart, panels[0])
     return Picture(
         "spectra",
         png_bytes(chart),
@@ -86,7 +87,7 @@ def histograms(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
         looks: candidate → its volumes.
         real: the real ones.
     """
-    chart = new_chart(7.0, 3.4)
+    chart = new_chart(8.6, 3.4)
     panel: Any = chart.subplots()
     edges = np.linspace(-1, 1, _BINS + 1)
     middles = (edges[1:] + edges[:-1]) / 2
@@ -104,7 +105,7 @@ def histograms(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
     panel.set_yticks([])
     panel.tick_params(labelsize=8)
     panel.set_facecolor(PAPER)
-    panel.legend(fontsize=8)
+    legend_beside(chart, panel)
     return Picture(
         "histograms",
         png_bytes(chart),
@@ -120,7 +121,7 @@ def multiples(times: Mapping[str, Mapping[str, float]]) -> Picture:
         times: candidate → distance's name → multiple; NaN is left out.
     """
     names = list(next(iter(times.values())))
-    chart = new_chart(8.0, 0.55 * len(names) + 1.5)
+    chart = new_chart(9.6, 0.55 * len(names) + 1.5)
     panel: Any = chart.subplots()
     lines = lines_of(times)
     height = 0.8 / len(times)
@@ -143,7 +144,7 @@ def multiples(times: Mapping[str, Mapping[str, float]]) -> Picture:
     panel.set_xlabel("times the distance of real volumes among themselves (the line)", fontsize=9)
     panel.tick_params(axis="x", labelsize=8)
     panel.set_facecolor(PAPER)
-    panel.legend(fontsize=8)
+    legend_beside(chart, panel)
     return Picture(
         "multiples",
         png_bytes(chart),
@@ -153,12 +154,14 @@ def multiples(times: Mapping[str, Mapping[str, float]]) -> Picture:
     )
 
 
-def slices_side_by_side(columns: Sequence[tuple[str, Sequence[Array]]], title: str = "") -> Picture:
+def slices_side_by_side(
+    columns: Sequence[tuple[str, Sequence[Array]]], aspect: float = 1.0
+) -> Picture:
     """Slices of the translation under each other beside real ones.
 
     Args:
         columns: what each column shows and its slices (h, w), of any sizes.
-        title: one line above.
+        aspect: height over width of a pixel.
     """
     rows = max(len(slices) for _, slices in columns)
     chart = new_chart(1.9 * len(columns) + 0.2, 1.9 * rows + 0.5)
@@ -169,10 +172,13 @@ def slices_side_by_side(columns: Sequence[tuple[str, Sequence[Array]]], title: s
         panels[0][column].set_title(heading, fontsize=9)
         for row, image in enumerate(slices):
             panels[row][column].imshow(
-                display_image(image[None]), cmap="gray", vmin=-1, vmax=1, interpolation="nearest"
+                display_image(image[None]),
+                cmap="gray",
+                vmin=-1,
+                vmax=1,
+                aspect=aspect,
+                interpolation="nearest",
             )
-    if title:
-        chart.suptitle(title, fontsize=10)
     return Picture(
         "slices",
         png_bytes(chart),

@@ -25,7 +25,10 @@ LATTICE: tuple[tuple[float, float], ...] = (
 )
 """Frequencies (cycles per pixel) at which upsampling by 2 and by 4 leaves its pattern."""
 
-_TINY = 1e-12  # of the power of an image in [-1, 1]: what is black throughout has none
+# Power of the noise of rounding to 256 greys: less of it makes no image look otherwise.
+_ROUNDING = (2 / 255) ** 2 / 12
+# Power of white noise of a hundredth: around a peak that is to be seen there is no less.
+_FAINT = 1e-4
 _RING = (3, 6)  # bins around a peak that it is compared with
 _LEAST_SIDE = 16  # pixels: with fewer the rings reach from one peak to the next
 _LEAST_SLICES = 8
@@ -96,7 +99,7 @@ def lattice_peaks(power: Spectrum) -> Spectrum:
     for vertical, horizontal in LATTICE:
         rows = (round(vertical * height) + offsets) % height
         columns = (round(horizontal * width) + offsets) % width
-        around = power[np.ix_(rows, columns)] + _TINY
+        around = power[np.ix_(rows, columns)] + _FAINT
         peaks.append(around[distance <= 1].mean() / np.median(around[distance >= near]))
     return 10 * np.log10(peaks)
 
@@ -155,7 +158,8 @@ def spectrum_distance(spectrum: Spectrum, real: Spectrum) -> float:
 
     Returns:
         The root mean square of the differences of levels, 10 log₁₀: noise or sharpness that is
-        missing, or too much, counts as much as what the eye sees first.
+        missing, or too much, counts as much as what the eye sees first. Below the rounding of 256
+        greys levels are alike.
     """
-    levels = 10 * np.log10((spectrum + _TINY) / (real + _TINY))
+    levels = 10 * np.log10((spectrum + _ROUNDING) / (real + _ROUNDING))
     return float(np.sqrt(np.square(levels).mean()))

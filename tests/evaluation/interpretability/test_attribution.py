@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.visualize import VanillaGrad
+from monai.visualize import OcclusionSensitivity, VanillaGrad
 from torch import nn
 
 from medstyle_gan.config import load_config
@@ -18,6 +18,7 @@ from medstyle_gan.inference.network import Network
 from medstyle_gan.networks import ResNetGenerator
 
 SHAPE = (22, 18, 9)
+BODY = np.ones(SHAPE, bool)
 
 
 class Averaging(nn.Module):
@@ -35,9 +36,24 @@ class Averaging(nn.Module):
         return self.layer(x)
 
 
+class Scored(nn.Module):
+    """A score as the network of one output that MONAI expects."""
+
+    def __init__(self, given, generator: nn.Module) -> None:
+        super().__init__()
+        self.given = given
+        self.generator = generator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.given.score(x)[:, None]
+
+
 def network(dims: float, plane: str = "axial", side: int = 5, generator=None) -> Network:
     size = [24, 24] if dims < 3 else [16, 16, 8]
-    config = load_config(options={"data.dims": dims, "data.plane": plane, "data.sample_size": size})
+    config = load_config(
+        options={"data.dims": dims, "data.plane": plane, "data.sample_size": size}
+        | ({"data.spacing": [1, 1, 1]} if dims == 3 else {})
+    )
     slices = config.data.sample_slices
     return Network(
         generator=generator or Averaging(slices, config.data.spatial_dims, side).eval(),
@@ -63,16 +79,16 @@ def test_the_score_is_the_translations_mean_in_the_region(scan, dims: float, pla
     net = network(dims, plane, side=1)  # which gives back what it takes
     axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
     region = region_at((11, 9, 4), SHAPE, plane)
-    given = network_input(net, scan, region)
+    given = network_input(net, scan, BODY, region)
     shown = np.take(scan, region.slice, axis)
     expected = shown[slice(*region.rows), slice(*region.columns)].mean()
-    assert float(given.score(given.image)) == pytest.approx(float(expected), abs=1e-5)
+    assert given.score(given.image).item() == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize(("dims", "plane"), CASES)
 def test_the_gradient_is_where_the_network_looks(scan, dims: float, plane: str):
     region = region_at((11, 9, 4), SHAPE, plane)
-    values = input_gradient(network_input(network(dims, plane), scan, region))
+    values = input_gradient(network_input(network(dims, plane), scan, BODY, region))
     axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
     assert values.shape == tuple(np.delete(SHAPE, axis))
     # A region of 7 under a mean over 5 sees 11.
@@ -89,18 +105,10 @@ def test_the_gradient_is_monais(scan):
     torch.manual_seed(0)
     generator = ResNetGenerator(1, 1, ngf=2, blocks=1).eval()
     given = network_input(
-        network(2, generator=generator), scan, region_at((11, 9, 4), SHAPE, "axial")
+        network(2, generator=generator), scan, BODY, region_at((11, 9, 4), SHAPE, "axial")
     )
 
-    class Scored(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.generator = generator
-
-        def forward(self, x):
-            return given.score(x)[:, None]
-
-    theirs = VanillaGrad(Scored())(given.image.clone(), index=0)
+    theirs = VanillaGrad(Scored(given, generator))(given.image.clone(), index=0)
     expected = given.to_slice(theirs.abs()[0, 0].numpy())
     assert input_gradient(given) == pytest.approx(expected, rel=1e-4, abs=1e-8)
     assert given.image.grad is None
@@ -110,11 +118,35 @@ def test_the_gradient_is_monais(scan):
 def test_occlusion_is_where_the_network_looks(scan, dims: float, plane: str):
     bright = np.full(SHAPE, 0.8, np.float32)
     region = region_at((11, 9, 4), SHAPE, plane)
-    values = occlusion(network_input(network(dims, plane), bright, region), 4, -1.0)
+    values = occlusion(network_input(network(dims, plane), bright, BODY, region), 4, -1.0)
     assert values.min() >= 0
     row, column = (round(place) for place in region.centre)
     assert values[row, column] > 0.2
     assert reach(values, region.centre, (1, 1)) < 10
+
+
+@pytest.mark.filterwarnings("ignore:.*non-tuple sequence.*")
+def test_occlusion_is_monais(scan):
+    torch.manual_seed(0)
+    generator = ResNetGenerator(1, 1, ngf=2, blocks=1).eval()
+    net, region = network(2, generator=generator), region_at((11, 9, 4), SHAPE, "axial")
+    whole = np.ones((24, 24, 9), np.float32)  # of the sample's size: nothing is padded
+    whole[1:23, 3:21] = scan
+    given = network_input(net, whole, whole < 2, region)
+    scores, _ = OcclusionSensitivity(
+        Scored(given, generator), mask_size=6, verbose=False, mode=0.2, overlap=0.0, activate=False
+    )(given.image)
+    expected = (scores[0, 0] - given.score(given.image)).abs().detach().numpy()
+    assert occlusion(given, 6, 0.2) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_air_is_not_covered(scan):
+    region = region_at((11, 9, 4), SHAPE, "axial")
+    body = BODY.copy()
+    body[:, :9] = False
+    values = occlusion(network_input(network(2), scan, body, region), 3, 1.0)
+    assert (values[:, :6] == 0).all()
+    assert values[:, 9:].max() > 0
 
 
 def test_a_network_without_gradients_is_told(scan):
@@ -124,7 +156,9 @@ def test_a_network_without_gradients_is_told(scan):
         def forward(self, x):
             return x.detach().clone()
 
-    given = network_input(network(2, generator=Graph()), scan, region_at((0, 0, 0), SHAPE, "axial"))
+    given = network_input(
+        network(2, generator=Graph()), scan, BODY, region_at((0, 0, 0), SHAPE, "axial")
+    )
     with pytest.raises(ValueError, match="no gradient"):
         input_gradient(given)
 

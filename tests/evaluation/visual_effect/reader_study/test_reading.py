@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rate(folder: Path, reader: str, wrong: int = 0, count: int = 10, **changes) -> Path:
+def rate(folder: Path, code: str, wrong: int = 0, count: int = 10, **changes) -> Path:
     """A reader who mistakes the first `wrong` slices; quality 5 for real, 3 for the rest."""
     other = {"real": "translated", "translated": "real"}
     ratings = [
@@ -40,8 +40,8 @@ def rate(folder: Path, reader: str, wrong: int = 0, count: int = 10, **changes) 
         }
         for place, (name, kind) in enumerate(KINDS.items())
     ]
-    content = {"format": 1, "study": "abc", "reader": reader, "ratings": ratings[:count]} | changes
-    path = folder / "ratings" / f"{reader}.json"
+    content = {"format": 1, "study": "abc", "reader": code, "ratings": ratings[:count]} | changes
+    path = folder / "ratings" / f"{code}.json"
     path.write_text(json.dumps(content))
     return path
 
