@@ -49,7 +49,7 @@ from medstyle_gan.inference.uncertainty import translate_with_spread
 
 _TRANSLATION = "translation"
 _LEAST_VOXELS = 100  # of a region that an intensity map is told for
-_MOST_REGIONS = 11
+_MOST_REGIONS = 7
 _CYCLE_SLICES = 12
 _CELLS, _CELLS_QUICK = 8, 5  # along the longer side of what occlusion covers
 
@@ -107,6 +107,9 @@ def run(
     """
     if not subjects:
         raise ValueError("there is no subject to look at")
+    shape = subjects[0].scan.shape
+    if voxel is not None and not all(0 <= v < n for v, n in zip(voxel, shape, strict=True)):
+        raise ValueError(f"voxel {voxel} lies outside a scan of {shape}")
     found = _Findings()
     maps: dict[str, list[IntensityMap]] = {}
     cycles: dict[str, CycleUnderNoise] = {}
@@ -254,10 +257,6 @@ def _attribute(
 ) -> None:
     """Gradient and occlusion of a region of the first subject."""
     plane = context.config.data.plane
-    if voxel is not None and not all(
-        0 <= place < side for place, side in zip(voxel, subject.scan.shape, strict=True)
-    ):
-        raise ValueError(f"voxel {voxel} lies outside a scan of {subject.scan.shape}")
     if context.translator is None:
         found.note("What the network looked at could not be told: that needs the network.")
         return
@@ -284,8 +283,8 @@ def _attribute(
     for name, (_, radius) in maps.items():
         found.add(f"{name}_reach", radius, subject.name, unit="mm")
     found.note(
-        f"Occlusion covers {cell} × {cell} pixels of the body at a time with its median; reach is the "
-        "radius around the region that holds 90 % of a map."
+        f"Occlusion covers {cell} × {cell} pixels of the body at a time with its median; reach is "
+        "the radius around the region that holds 90 % of a map."
     )
     found.pictures.append(plots.attribution_maps(subject, translation, region, plane, maps))
 

@@ -48,6 +48,8 @@ def difference_maps(
     panels: Any = chart.subplots(len(places), len(columns), squeeze=False)
     aspect = slice_aspect(subject.spacing, plane)
     shown = None
+    for panel, name in zip(panels[0], columns, strict=True):
+        panel.set_title(name, fontsize=9)
     for row, place in zip(panels, places, strict=True):
         for panel, (name, volume) in zip(row, columns.items(), strict=True):
             image = display_image(to_slices(volume[None], plane)[place])
@@ -57,8 +59,6 @@ def difference_maps(
             made = panel.imshow(image, aspect=aspect, interpolation="nearest", **look)
             shown = made if name in differences else shown
             panel.set(xticks=[], yticks=[])
-            if row is panels[0]:
-                panel.set_title(name, fontsize=9)
         row[0].set_ylabel(f"slice {place + 1}", fontsize=8)
     beyond = float((inside > limit).mean())
     bar = chart.colorbar(
@@ -150,7 +150,7 @@ def intensity_maps(maps: Mapping[str, IntensityMap]) -> Picture:
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     chart = new_chart(2.6 * columns + 0.6, 2.6 * rows + 0.5)
-    panels: Any = chart.subplots(rows, columns, squeeze=False)
+    panels: Any = chart.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     middles = (EDGES[1:] + EDGES[:-1]) / 2
     for panel in panels.ravel()[len(maps) :]:
         panel.set_axis_off()
