@@ -32,6 +32,9 @@ CHAPTERS: tuple[ChapterName, ...] = (
     "hallucination",
 )
 
+TRANSLATION = "translation"
+"""The candidate's name that is the translator's; the others are references."""
+
 Candidate = Callable[[Array, Mask], Array]
 """(scan (X, Y, Z) in [-1, 1], mask (X, Y, Z)) → its translation (X, Y, Z) in [-1, 1].
 
@@ -53,6 +56,7 @@ class Subject:
         truth: the true style volume in [-1, 1], or None where there is no pair.
         labels: integer regions, 0 being none of them, or None.
         lesions: bool, lesions that the user marked, or None.
+        native_truth: the true style volume in native units, not clipped, or None.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Subject:
     truth: Array | None = None
     labels: Labels | None = None
     lesions: Mask | None = None
+    native_truth: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from medstyle_gan.config import Config
 from medstyle_gan.config.network_sections import VGGConfig
+from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.slices import to_slices
 from medstyle_gan.evaluation.chapter import Array, Mask
 from medstyle_gan.inference import Translator
@@ -60,6 +61,10 @@ class EvaluationContext:
         scans: Real scans likewise: those evaluated, and no others.
         training_style: The style volumes that the model was trained on, where its run says
             where they are and they still are there; else empty.
+        style_scale: The style collection's typical intensity scale, which gives translations their
+            native units; None where there is none.
+        hounsfield: Whether native style values are Hounsfield units.
+        parameters: Direction → numbers that its generator learned; empty where unknown.
         vgg: Weights of the feature network.
         seed: Every random choice is keyed by it.
         quick: Draw less (a smaller budget), for a first look; the figures are rougher.
@@ -74,6 +79,9 @@ class EvaluationContext:
     style: Sequence[RealVolume] = ()
     scans: Sequence[RealVolume] = ()
     training_style: Sequence[RealVolume] = ()
+    style_scale: FittedScale | None = None
+    hounsfield: bool = False
+    parameters: Mapping[str, int] = field(default_factory=dict)
     vgg: VGGConfig = field(default_factory=VGGConfig)
     seed: int = 0
     quick: bool = False

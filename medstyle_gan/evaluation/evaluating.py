@@ -1,0 +1,252 @@
+"""`evaluate`: a trained model through the chapters, to a verdict and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from medstyle_gan.config import Config
+from medstyle_gan.config.inference_sections import InferenceConfig
+from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation.candidates import make_candidates
+from medstyle_gan.evaluation.chapter import Candidate, Chapter, ChapterName
+from medstyle_gan.evaluation.chapters import RUNS, run_chapter
+from medstyle_gan.evaluation.context import EvaluationContext
+from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
+from medstyle_gan.evaluation.pairs import refuse_colour
+from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
+from medstyle_gan.evaluation.verdict import ChapterVerdict, Judgement, judge, overall
+from medstyle_gan.evaluation.views import SubjectViews, view_subject
+from medstyle_gan.inference import Translator, load_bundle
+from medstyle_gan.inference.bundle import package_versions, without_local_paths
+
+Announce = Callable[[str], None]
+
+_SHOWN = 4  # subjects in the report's montages
+_HOUNSFIELD_SIGN = -200.0  # a background below can only be Hounsfield units
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found of one model.
+
+    Attributes:
+        label: what it is called in the report: `model`, or `model 1`, ... of several.
+        chapters: their findings.
+        verdicts: of each chapter.
+        verdict: over all of them.
+        views: slices of some subjects, to look at.
+        notes: on the data.
+        provenance: what was evaluated with what; no path, no name.
+        seed: of every random choice.
+    """
+
+    label: str
+    chapters: tuple[Chapter, ...]
+    verdicts: tuple[ChapterVerdict, ...]
+    verdict: Judgement
+    views: tuple[SubjectViews, ...]
+    notes: tuple[str, ...]
+    provenance: Mapping[str, Any]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is made.
+
+    Attributes:
+        chapters: which; None for all.
+        thresholds: a YAML file; None for the package's own.
+        workers: processes.
+        show_names: show subjects' names in the report.
+        seed: of every random choice.
+        quick: draw less, for a first look.
+        device: as `Translator.load` takes it.
+        precision: likewise.
+    """
+
+    chapters: Sequence[ChapterName] | None = None
+    thresholds: str | Path | None = None
+    workers: int = 1
+    show_names: bool = False
+    seed: int = 0
+    quick: bool = False
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+def evaluate(
+    models: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    pairs: str | Path | None = None,
+    scans: Paths | None = None,
+    style: Paths | None = None,
+    config: Config | None = None,
+    inference: InferenceConfig | None = None,
+    settings: Settings | None = None,
+    announce: Announce | None = None,
+) -> tuple[Evaluation, ...]:
+    """Evaluates trained models on held-out data, and writes the report.
+
+    Args:
+        models: run folders or bundles.
+        out: the report's folder, new or empty; None writes nothing.
+        pairs: a folder of registered pairs, or
+        scans: a collection of held-out scans.
+        style: a style collection: what translations are compared with, and what references are
+            fitted to. With pairs it may be left out, see `material.gather`.
+        config: settings of the evaluation's own data: `data.pairs.names`,
+            `data.subject_pattern`, `data.cache` and `vgg`; all else is the model's.
+        inference: settings to translate with in place of the model's own.
+        settings: how it is made.
+        announce: takes a line about what is being done.
+
+    Returns:
+        One evaluation a model, in their order.
+
+    Raises:
+        UserError: for what is no model, unusable data, wrong thresholds, or an output that exists.
+    """
+    from medstyle_gan.evaluation.report import refuse_existing, write_report
+
+    settings = settings or Settings()
+    paths = [models] if isinstance(models, str | Path) else list(models)
+    if not paths:
+        raise UserError("no MODEL: give a run folder or a bundle")
+    thresholds = read_thresholds(settings.thresholds)
+    if out is not None:
+        refuse_existing(Path(out))
+    evaluations = []
+    for number, model in enumerate(paths, start=1):
+        label = "model" if len(paths) == 1 else f"model {number}"
+        evaluation = _evaluate_one(
+            model, label, pairs, scans, style, config, inference, settings, thresholds, announce
+        )
+        evaluations.append(evaluation)
+    if out is not None:
+        write_report(Path(out), evaluations, thresholds)
+    return tuple(evaluations)
+
+
+def _evaluate_one(
+    model: str | Path,
+    label: str,
+    pairs: str | Path | None,
+    scans: Paths | None,
+    style: Paths | None,
+    config: Config | None,
+    inference: InferenceConfig | None,
+    settings: Settings,
+    thresholds: Thresholds,
+    announce: Announce | None,
+) -> Evaluation:
+    bundle = load_bundle(model)
+    translator = Translator.load(bundle, settings.device, settings.precision, inference)
+    refuse_colour(translator.channels["style"])
+    if any(translator.pictures.values()):
+        raise UserError(f"{model}: this model translates pictures; evaluate takes volumes")
+    own = _with_own_data(translator.config, config)
+    run = read_run(model)
+    material = gather(own, run, pairs, scans, style, settings.show_names)
+    context = EvaluationContext(
+        config=own,
+        translator=translator,
+        style=material.style,
+        scans=SubjectScans(material.subjects),
+        training_style=material.training_style,
+        style_scale=translator.scales["style"],
+        hounsfield=translator.background["style"] < _HOUNSFIELD_SIGN,
+        parameters=bundle.parameters,
+        vgg=own.vgg,
+        seed=settings.seed,
+        quick=settings.quick,
+        workers=settings.workers,
+        metrics=run.metrics,
+        run_facts=run.facts,
+    )
+    spacings = {}
+    if own.inference.planes == 3:
+        spacings = {s.scan.shape: s.spacing for s in material.subjects}
+    candidates = make_candidates(translator, material.intensities, spacings)
+    chapters = evaluate_candidates(material.subjects, candidates, context, settings, announce)
+    verdicts = tuple(judge(chapter, thresholds, settings.seed) for chapter in chapters)
+    shown = range(min(_SHOWN, len(material.subjects)))
+    return Evaluation(
+        label=label,
+        chapters=chapters,
+        verdicts=verdicts,
+        verdict=overall(verdicts),
+        views=tuple(view_subject(material.subjects[index], candidates) for index in shown),
+        notes=material.notes,
+        provenance=_provenance(context, material, settings),
+        seed=settings.seed,
+    )
+
+
+def evaluate_candidates(
+    subjects: Sequence[Any],
+    candidates: Mapping[str, Candidate],
+    context: EvaluationContext,
+    settings: Settings,
+    announce: Announce | None = None,
+) -> tuple[Chapter, ...]:
+    """Runs the chosen chapters on any candidates, one after the other.
+
+    Args:
+        subjects: the subjects.
+        candidates: by name.
+        context: what the chapters share.
+        settings: which chapters.
+        announce: takes a line about what is being done.
+    """
+    chapters = []
+    for name in settings.chapters or tuple(RUNS):
+
+        def tell(done: int, total: int, name: str = name) -> None:
+            if announce is not None:
+                announce(f"{name}: {done} of {total} subjects")
+
+        if announce is not None:
+            announce(f"{name} ...")
+        chapters.append(run_chapter(name, subjects, candidates, context, tell))
+    return tuple(chapters)
+
+
+def _with_own_data(model: Config, given: Config | None) -> Config:
+    """The model's settings with those of the evaluation's own data."""
+    if given is None:
+        return model
+    data = model.data.model_copy(
+        update={
+            "pairs": given.data.pairs,
+            "subject_pattern": given.data.subject_pattern,
+            "cache": given.data.cache,
+        }
+    )
+    return model.model_copy(update={"data": data, "vgg": given.vgg})
+
+
+def _provenance(
+    context: EvaluationContext, material: Material, settings: Settings
+) -> dict[str, Any]:
+    translator = context.translator
+    assert translator is not None
+    made = replace(settings, thresholds=None)
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_hash": translator.model_hash,
+        "training_steps": translator.steps,
+        "device": str(translator.device),
+        "precision": str(translator.precision),
+        "data": dict(material.facts),
+        "seed": made.seed,
+        "quick": made.quick,
+        "own_thresholds": settings.thresholds is not None,
+        "versions": package_versions(),
+        "config": without_local_paths(context.config).model_dump(mode="json"),
+    }
