@@ -97,7 +97,7 @@ def inverted(array: Array) -> Array:
 
 
 def flickering(array: Array) -> Array:
-    return array + np.random.default_rng(0).normal(0, 0.12, array.shape[2])
+    return array + np.random.default_rng(0).normal(0, 0.18, array.shape[2])
 
 
 def means(chapter: Chapter, name: str, **of: str) -> Mapping[str, float]:

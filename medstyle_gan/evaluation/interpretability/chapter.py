@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medstyle_gan.data.foreground import foreground_mask
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation.candidates import found_body
 from medstyle_gan.evaluation.chapter import (
+    TRANSLATION,
     Array,
     Candidate,
     Chapter,
@@ -44,10 +45,9 @@ from medstyle_gan.evaluation.interpretability.uncertainty import (
 )
 from medstyle_gan.evaluation.visual_effect.body_slices import body_positions
 from medstyle_gan.inference import Translator
-from medstyle_gan.inference.generators import arithmetic
+from medstyle_gan.inference.network.arithmetic import arithmetic
 from medstyle_gan.inference.uncertainty import translate_with_spread
 
-_TRANSLATION = "translation"
 _LEAST_VOXELS = 100  # of a region that an intensity map is told for
 _MOST_REGIONS = 7
 _CYCLE_SLICES = 12
@@ -67,7 +67,7 @@ class _Findings:
         name: str,
         value: float,
         subject: str | None = None,
-        candidate: str = _TRANSLATION,
+        candidate: str = TRANSLATION,
         unit: str = "",
         better: object = None,
         **of: str,
@@ -107,24 +107,27 @@ def run(
     """
     if not subjects:
         raise ValueError("there is no subject to look at")
-    shape = subjects[0].scan.shape
-    if voxel is not None and not all(0 <= v < n for v, n in zip(voxel, shape, strict=True)):
-        raise ValueError(f"voxel {voxel} lies outside a scan of {shape}")
+    if voxel is not None:
+        shape = subjects[0].scan.shape
+        if not all(0 <= place < side for place, side in zip(voxel, shape, strict=True)):
+            raise ValueError(f"voxel {voxel} lies outside a scan of {shape}")
     found = _Findings()
     maps: dict[str, list[IntensityMap]] = {}
     cycles: dict[str, CycleUnderNoise] = {}
     curves: dict[str, Calibration] = {}
+    paired = False
     for place, subject in enumerate(subjects):
-        translation = candidates[_TRANSLATION](subject.scan, subject.mask)
+        translation = candidates[TRANSLATION](subject.scan, subject.mask)
         for name, candidate in candidates.items():
             made = candidate(subject.scan, subject.mask)
             of = intensity_map(subject.scan, made, subject.mask)
             found.add("intensity_explained", of.explained, subject.name, name)
-            if name == _TRANSLATION:
+            if name == TRANSLATION:
                 maps.setdefault("body", []).append(of)
         _add_regions(found, maps, subject, translation)
         if subject.truth is not None:
-            curve = _uncertainty(found, subject, translation, candidates[_TRANSLATION], context)
+            paired = True
+            curve = _uncertainty(found, subject, translation, candidates[TRANSLATION], context)
             if curve is not None:
                 curves[subject.name] = curve
         cycle = _cycle(found, subject, translation, context)
@@ -132,13 +135,15 @@ def run(
             cycles[subject.name] = cycle
         if place == 0:
             found.pictures.append(
-                plots.difference_maps(subject, translation, context.config.data.plane)
+                plots.difference_maps(
+                    subject, translation, context.config.data.plane, _native(context)
+                )
             )
             _attribute(found, subject, translation, context, voxel)
     found.pictures.append(
         plots.intensity_maps({name: plots.mean_map(each) for name, each in maps.items()})
     )
-    if all(subject.truth is None for subject in subjects):
+    if not paired:
         found.note("There is no truth to compare the uncertainty with: it needs pairs.")
     if cycles:
         found.pictures.append(plots.noise_curves(cycles))
@@ -307,6 +312,13 @@ def _add_losses(found: _Findings, context: EvaluationContext) -> None:
     found.pictures.append(plots.loss_shares(parts))
 
 
+def _native(context: EvaluationContext) -> float | None:
+    """Native units that 1 in [-1, 1] stands for; those of MR have no meaning of their own."""
+    if context.style_scale is None or not context.hounsfield:
+        return None
+    return float(context.style_scale.half_range)
+
+
 def _prepared(
     translator: Translator,
     array: Array,
@@ -316,7 +328,7 @@ def _prepared(
 ) -> Prepared:
     """An array in [-1, 1] as the translator takes volumes, its body found as translation does."""
     if body is None:
-        body = foreground_mask(translator.scales["scan"].from_unit(array)) | subject.mask
+        body = found_body(array, translator.scales["scan"]) | subject.mask
     outside = array[~body]
     return Prepared(
         array=np.array(array[None], dtype=np.float32, order="C"),

@@ -33,7 +33,7 @@ def difference_maps(
         subject: its scan, and the truth where there is one.
         translation: (X, Y, Z) in [-1, 1].
         plane: of the slices.
-        native: native units that 1 in [-1, 1] stands for; None where that is not known.
+        native: Hounsfield units that 1 in [-1, 1] stands for; None where they are not.
     """
     differences = {"translation − scan": translation - subject.scan}
     images = {"scan": subject.scan, "translation": translation}
@@ -65,8 +65,7 @@ def difference_maps(
         shown,
         ax=panels[:, -len(differences) :],
         extend="both" if beyond else "neither",
-        label=f"difference ({_UNIT}"
-        + (")" if native is None else f"; 1 is {native:.4g} native units)"),
+        label=f"difference ({_UNIT}" + (")" if native is None else f"; 1 is {native:.4g} HU)"),
     )
     bar.ax.tick_params(labelsize=8)
     sizes = ", ".join(

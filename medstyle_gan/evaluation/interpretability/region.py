@@ -14,8 +14,8 @@ from medstyle_gan.data.slice_samples import neighbouring
 from medstyle_gan.data.slices import stacked_axis, to_slices
 from medstyle_gan.evaluation.chapter import Array, Mask
 from medstyle_gan.evaluation.interpretability.intensity_map import unexplained
-from medstyle_gan.inference.network import Network
-from medstyle_gan.inference.padding import pad_images
+from medstyle_gan.inference.network.network import Network
+from medstyle_gan.inference.network.padding import pad_images
 from medstyle_gan.networks import middle_slice
 
 SIDE = 7

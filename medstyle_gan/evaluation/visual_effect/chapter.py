@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from medstyle_gan.evaluation.visual_effect.plots import (
 
 _SLICES, _SLICES_QUICK = 12, 6
 _STYLE_VOLUMES, _STYLE_VOLUMES_QUICK = 16, 6
-_SHOWN = 4
+_SHOWN, _COLUMNS = 4, 2  # slices of each volume, and volumes of each kind
+_TIMES_REAL = "times_real"
 _UNITS = {"spectrum_distance": "dB", "slice_spectrum_distance": "dB"}
 
 
@@ -63,57 +65,46 @@ def run(
     if real is None:
         return Chapter("visual_effect", (), notes=tuple(notes))
     looks: dict[str, list[Look]] = {name: [] for name in candidates}
-    for subject in subjects:
-        for name, candidate in candidates.items():
-            looks[name].append(look(candidate(subject.scan, subject.mask), subject.mask))
-
-    figures: list[Figure] = []
     times: dict[str, dict[str, list[float]]] = {}
+    figures: list[Figure] = []
+    spacings = []
+    for subject in subjects:
+        spacings.append(subject.spacing)
+        for name, candidate in candidates.items():
+            seen = look(candidate(subject.scan, subject.mask), subject.mask)
+            multiples_of = times.setdefault(name, {})
+            for figure in _figures(seen, real, name, subject.name):
+                figures.append(figure)
+                if figure.name == _TIMES_REAL:
+                    multiples_of.setdefault(str(figure.of["distance"]), []).append(figure.value)
+            # Of a hundred subjects all images and Gram matrices would fill the memory.
+            kept = len(looks[name]) < _COLUMNS
+            looks[name].append(seen if kept else replace(seen, images=seen.images[:0], grams={}))
     for name, each in looks.items():
-        for subject, seen in zip(subjects, each, strict=True):
-            distances = real.distances(seen)
-            for metric, value in distances.items():
-                figures.append(_figure(metric, name, value, subject.name, _UNITS.get(metric, "")))
-            for metric, multiple in _times_real(distances, real.among_themselves).items():
-                times.setdefault(name, {}).setdefault(metric, []).append(multiple)
-                figures.append(
-                    Figure(
-                        "times_real",
-                        name,
-                        multiple,
-                        "×",
-                        "lower",
-                        subject.name,
-                        {"distance": metric},
-                    )
-                )
-            figures.append(
-                _figure("checkerboard", name, real.checkerboard(seen), subject.name, "dB")
-            )
-            figures.append(
-                Figure(
-                    "slice_consistency", name, real.slice_consistency(seen), "", None, subject.name
-                )
-            )
-        figures.append(_figure("frechet_distance", name, _frechet(each, real)))
+        figures.append(Figure("frechet_distance", name, _frechet(each, real), better="lower"))
     pictures = [spectra(looks, real), histograms(looks, real)]
-    if times:
+    if real.among_themselves:
         means = {
             name: {metric: _mean(values) for metric, values in metrics.items()}
             for name, metrics in times.items()
         }
         pictures.insert(0, multiples(means))
-    aspect = slice_aspect(subjects[0].spacing, plane)
+    aspect = slice_aspect(spacings[0], plane)
     pictures.append(_slices(looks, real, aspect))
     notes += _how(look, real, looks, slices, plane)
-    notes += _spacing_notes(subjects, context)
+    notes += _spacing_notes(spacings, context)
     return Chapter("visual_effect", tuple(figures), tuple(pictures), tuple(notes))
 
 
-def _figure(
-    name: str, candidate: str, value: float, subject: str | None = None, unit: str = ""
-) -> Figure:
-    return Figure(name, candidate, value, unit, "lower", subject)
+def _figures(look: Look, real: RealLooks, candidate: str, subject: str) -> Iterator[Figure]:
+    """What is told of one volume."""
+    distances = real.distances(look)
+    for name, value in distances.items():
+        yield Figure(name, candidate, value, _UNITS.get(name, ""), "lower", subject)
+    for name, value in _times_real(distances, real.among_themselves).items():
+        yield Figure(_TIMES_REAL, candidate, value, "×", "lower", subject, {"distance": name})
+    yield Figure("checkerboard", candidate, real.checkerboard(look), "dB", "lower", subject)
+    yield Figure("slice_consistency", candidate, real.slice_consistency(look), "", None, subject)
 
 
 def _real_looks(
@@ -133,15 +124,17 @@ def _real_looks(
         chosen = [context.style[place] for place in places]
         found = [look(*volume.load()) for volume in chosen]
         return RealLooks(found, [volume.subject for volume in chosen], context.seed), notes
-    truths = [subject for subject in subjects if subject.truth is not None]
+    truths: dict[str, Look] = {}
+    for subject in subjects:
+        if subject.truth is not None and len(truths) < most:
+            truths[subject.name] = look(subject.truth, subject.mask)
     if not truths:
         return None, ["There is no real style volume to compare with, so nothing was measured."]
     notes.append(
         "There is no style collection: the true style volumes of the same subjects stand for it, "
         "so that distances are smaller than to volumes of others."
     )
-    found = [look(s.truth, s.mask) for s in truths if s.truth is not None]
-    return RealLooks(found, [subject.name for subject in truths], context.seed), notes
+    return RealLooks(list(truths.values()), list(truths), context.seed), notes
 
 
 def _times_real(distances: Mapping[str, float], among: Mapping[str, float]) -> dict[str, float]:
@@ -162,7 +155,7 @@ def _frechet(looks: Sequence[Look], real: RealLooks) -> float:
 
 def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float) -> Picture:
     first = next(iter(looks))
-    columns = [(first, looks[first][:2]), ("real", real.looks[:2])]
+    columns = [(first, looks[first][:_COLUMNS]), ("real", real.looks[:_COLUMNS])]
     shown = []
     for heading, each in columns:
         for look in each:
@@ -214,11 +207,13 @@ def _how(
     return notes
 
 
-def _spacing_notes(subjects: Sequence[Subject], context: EvaluationContext) -> list[str]:
+def _spacing_notes(
+    spacings: Sequence[tuple[float, float, float]], context: EvaluationContext
+) -> list[str]:
     """Textures compare only where pixels are of one size."""
     if not context.style:
         return []
-    ours = np.median([subject.spacing for subject in subjects], axis=0)
+    ours = np.median(spacings, axis=0)
     real = np.median([volume.spacing for volume in context.style], axis=0)
     if np.abs(np.log(ours / real)).max() < 0.1:
         return []

@@ -14,7 +14,7 @@ from medstyle_gan.evaluation.interpretability import (
     reach,
     region_at,
 )
-from medstyle_gan.inference.network import Network
+from medstyle_gan.inference.network.network import Network
 from medstyle_gan.networks import ResNetGenerator
 
 SHAPE = (22, 18, 9)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from medstyle_gan.evaluation.chapter import Figure
+from medstyle_gan.evaluation.chapter import TRANSLATION, Figure
 from medstyle_gan.evaluation.visual_effect.reader_study.agreement import agreement
 from medstyle_gan.evaluation.visual_effect.reader_study.reading import (
     KINDS,
@@ -15,8 +15,6 @@ from medstyle_gan.evaluation.visual_effect.reader_study.reading import (
     Rating,
     ReaderStudy,
 )
-
-_TRANSLATION = "translation"
 
 
 def reader_figures(study: ReaderStudy) -> tuple[list[Figure], list[str]]:
@@ -94,4 +92,4 @@ def _left_out(count: int) -> str:
 
 
 def _figure(name: str, value: float, better: object, **of: str) -> Figure:
-    return Figure(name, _TRANSLATION, value, "", better, None, of)  # type: ignore[arg-type]
+    return Figure(name, TRANSLATION, value, "", better, None, of)  # type: ignore[arg-type]

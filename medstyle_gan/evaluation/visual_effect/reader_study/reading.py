@@ -96,7 +96,8 @@ def _read_ratings(
     ratings: dict[str, Rating] = {}
     for place, entry in enumerate(_field(path, content, "ratings", list)):
         entry = entry if isinstance(entry, dict) else {}
-        name, said, quality = (entry.get(field) for field in ("image", "said", "quality"))
+        name = str(entry.get("image"))
+        said, quality = entry.get("said"), entry.get("quality")
         if said is None or quality is None:
             continue  # begun and left open
         if name not in kinds or name in ratings:
