@@ -23,7 +23,7 @@ ROOMS = [
 # The same inside inference/; its plain files, a translator of one volume, are one room, and
 # those of `stylize`, which write as archives do, another.
 INNER_ROOMS = ["archive", "stylize", "outputs", "translator", "bundles", "network"]
-LOWEST = {"errors"}  # top-level modules that anything may import
+LOWEST = {"errors", "signals"}  # top-level modules that anything may import
 # Only volumes/ opens an image file; nibabel's geometry and PIL's drawing are for all.
 IMAGE_LIBRARIES = {"imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
 IMAGE_READERS = {"imread", "read_image", "decode_image", "LoadImage", "LoadImaged", "nibabel.load"}

@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from medstyle_gan.errors import UserError
 
+SOME_FAILED = 1
 USER_MISTAKE = 2
 INTERRUPTED = 130
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medstyle_gan.config import Config
+    from medstyle_gan.evaluation.chapter import ChapterName
     from medstyle_gan.evaluation.evaluating import Evaluation
 
 FORBIDDEN_VERDICT = 3
@@ -71,6 +72,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show the subjects' names in the report; else they are numbered",
     )
     parser.add_argument(
+        "--viewer",
+        metavar="NIIVUE",
+        help="put whole volumes and a viewer into the page: dist/niivue.umd.js of the npm package "
+        "@niivue/niivue, which is not shipped with medstyle",
+    )
+    parser.add_argument(
+        "--viewer-limit",
+        metavar="MIB",
+        type=float,
+        default=32.0,
+        help="volumes in a page (default: %(default)s)",
+    )
+    parser.add_argument(
         "--workers",
         metavar="N",
         type=int,
@@ -110,15 +124,19 @@ def run(args: argparse.Namespace) -> int:
 
         print(files("medstyle_gan.evaluation").joinpath("thresholds.yaml").read_text("utf-8"))
         return 0
-    models, args.overrides = split_overrides(args.models)
+    models, overrides = split_overrides(args.models)
+    names, more = split_overrides(args.chapters or ())  # settings may follow the last name
+    args.overrides = overrides + more
     collections = collection_options(args)
     if not models:
         raise UserError("no MODEL: give a run folder or a bundle")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: a seed must be 0 or more")
+    if not args.viewer_limit > 0:
+        raise UserError(f"--viewer-limit {args.viewer_limit:g}: give MiB above 0, such as 32")
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give 1 or more")
-    chapters = _chapters(args.chapters)
+    chapters = _chapters(names)
     config, inference = _settings(args, models[0])
     if args.print_config:
         from medstyle_gan.config import dump_config
@@ -142,6 +160,8 @@ def run(args: argparse.Namespace) -> int:
             quick=args.quick,
             device=args.device,
             precision=args.precision,
+            viewer=args.viewer,
+            viewer_limit=args.viewer_limit,
         ),
         announce=_say,
     )
@@ -151,13 +171,13 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(args.fail_on, evaluations)
 
 
-def _chapters(names: Sequence[str] | None) -> list[str] | None:
+def _chapters(names: Sequence[str]) -> list[ChapterName] | None:
     from medstyle_gan.evaluation.chapters import RUNS
 
-    unknown = [name for name in names or () if name not in RUNS]
+    unknown = [name for name in names if name not in RUNS]
     if unknown:
         raise UserError(f"--chapters {' '.join(unknown)}: there are {', '.join(RUNS)}")
-    return list(names) if names else None
+    return [name for name in RUNS if name in names] if names else None
 
 
 def _settings(args: argparse.Namespace, model: str) -> tuple[Config, bool]:
@@ -200,7 +220,7 @@ def _settings(args: argparse.Namespace, model: str) -> tuple[Config, bool]:
 
 def _usable(weights: str) -> str:
     """The default in place of a file that a bundle does not record."""
-    from medstyle_gan.inference.bundle import UNRECORDED_FILE
+    from medstyle_gan.inference.bundles.bundle import UNRECORDED_FILE
 
     return "imagenet" if weights == UNRECORDED_FILE else weights
 

@@ -19,9 +19,15 @@ from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gath
 from medstyle_gan.evaluation.pairs import refuse_colour
 from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
 from medstyle_gan.evaluation.verdict import ChapterVerdict, Judgement, judge, overall
+from medstyle_gan.evaluation.viewing import (
+    MEBIBYTE,
+    SubjectVolumes,
+    read_viewer,
+    volumes_within,
+)
 from medstyle_gan.evaluation.views import SubjectViews, view_subject
 from medstyle_gan.inference import Translator, load_bundle
-from medstyle_gan.inference.bundle import package_versions, without_local_paths
+from medstyle_gan.inference.bundles.bundle import package_versions, without_local_paths
 
 Announce = Callable[[str], None]
 
@@ -42,6 +48,8 @@ class Evaluation:
         notes: on the data.
         provenance: what was evaluated with what; no path, no name.
         seed: of every random choice.
+        volumes: whole volumes of some subjects, where a viewer is wanted.
+        viewer: its script; empty where none is wanted.
     """
 
     label: str
@@ -52,6 +60,8 @@ class Evaluation:
     notes: tuple[str, ...]
     provenance: Mapping[str, Any]
     seed: int = 0
+    volumes: tuple[SubjectVolumes, ...] = ()
+    viewer: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,8 @@ class Settings:
         quick: draw less, for a first look.
         device: as `Translator.load` takes it.
         precision: likewise.
+        viewer: NiiVue's `niivue.umd.js`, to put whole volumes into the page; None puts none.
+        viewer_limit: of these volumes' files in a page (MiB).
     """
 
     chapters: Sequence[ChapterName] | None = None
@@ -77,6 +89,8 @@ class Settings:
     quick: bool = False
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    viewer: str | Path | None = None
+    viewer_limit: float = 32.0
 
 
 def evaluate(
@@ -121,13 +135,14 @@ def evaluate(
     thresholds = read_thresholds(settings.thresholds)
     if out is not None:
         refuse_existing(Path(out))
+    viewer = "" if settings.viewer is None else read_viewer(settings.viewer)
     evaluations = []
     for number, model in enumerate(paths, start=1):
         label = "model" if len(paths) == 1 else f"model {number}"
         evaluation = _evaluate_one(
             model, label, pairs, scans, style, config, inference, settings, thresholds, announce
         )
-        evaluations.append(evaluation)
+        evaluations.append(replace(evaluation, viewer=viewer))
     if out is not None:
         write_report(Path(out), evaluations, thresholds)
     return tuple(evaluations)
@@ -175,16 +190,26 @@ def _evaluate_one(
     candidates = make_candidates(translator, material.intensities, spacings)
     chapters = evaluate_candidates(material.subjects, candidates, context, settings, announce)
     verdicts = tuple(judge(chapter, thresholds, settings.seed) for chapter in chapters)
-    shown = range(min(_SHOWN, len(material.subjects)))
+    shown = material.subjects[:_SHOWN]
+    volumes: tuple[SubjectVolumes, ...] = ()
+    notes = material.notes
+    if settings.viewer is not None:
+        limit = int(settings.viewer_limit * MEBIBYTE)
+        volumes = volumes_within(material.subjects, candidates, limit)
+        notes += (
+            f"The viewer holds {len(volumes)} of {len(material.subjects)} subjects, as many as fit "
+            f"into {settings.viewer_limit:g} MiB, with one byte a voxel.",
+        )
     return Evaluation(
         label=label,
         chapters=chapters,
         verdicts=verdicts,
         verdict=overall(verdicts),
-        views=tuple(view_subject(material.subjects[index], candidates) for index in shown),
-        notes=material.notes,
+        views=tuple(view_subject(subject, candidates) for subject in shown),
+        notes=notes,
         provenance=_provenance(context, material, settings),
         seed=settings.seed,
+        volumes=volumes,
     )
 
 
@@ -236,7 +261,6 @@ def _provenance(
 ) -> dict[str, Any]:
     translator = context.translator
     assert translator is not None
-    made = replace(settings, thresholds=None)
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "model_hash": translator.model_hash,
@@ -244,8 +268,8 @@ def _provenance(
         "device": str(translator.device),
         "precision": str(translator.precision),
         "data": dict(material.facts),
-        "seed": made.seed,
-        "quick": made.quick,
+        "seed": settings.seed,
+        "quick": settings.quick,
         "own_thresholds": settings.thresholds is not None,
         "versions": package_versions(),
         "config": without_local_paths(context.config).model_dump(mode="json"),

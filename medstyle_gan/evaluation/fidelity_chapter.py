@@ -74,7 +74,7 @@ def _of_unit_values(subject: Subject, name: str, estimate: Array, scales: int) -
         yield Figure("ms_ssim", name, value, "", "higher", subject.name)
     if subject.labels is None:
         return
-    similarity = ssim_map(estimate, truth, UNIT_RANGE, mask.any(axis=(0, 1)))
+    similarity = ssim_map(estimate, truth, UNIT_RANGE, np.asarray(mask.any(axis=(0, 1))))
     for label in np.unique(subject.labels[mask]):
         if label == 0:
             continue

@@ -66,8 +66,7 @@ def judge(chapter: Chapter, thresholds: Thresholds, seed: int = 0) -> ChapterVer
         if not asked:
             why = "The thresholds ask nothing of this chapter."
         else:
-            reason = chapter.notes[0] if chapter.notes else "None of its figures could be measured."
-            why = f"Not judged: {reason}"
+            why = chapter.notes[0] if chapter.notes else "None of its figures could be measured."
         return ChapterVerdict(chapter.name, "not judged", why)
     worst = worst_of(check.verdict for check in checks)
     deciding = [check for check in checks if check.verdict == worst]

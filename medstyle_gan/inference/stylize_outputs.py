@@ -23,14 +23,13 @@ from medstyle_gan.inference.picture_stack import (
 from medstyle_gan.inference.stylizing import Row, Stylized
 from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.volumes import (
-    PICTURE_SUFFIXES,
-    VOLUME_SUFFIXES,
     Volume,
     atomic_file,
     ensure_writable_folder,
     is_picture,
     is_volume,
     scratch_folder,
+    stem_of,
     write_animation,
     write_picture,
     write_volume,
@@ -93,10 +92,10 @@ def plan_outputs(
     elif out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file, not a folder, and no .png, .nii or .gif; change -o")
     else:
-        stem = out / _stem(content)
+        stem = out / stem_of(content, _ANIMATION)
         ending = ("" if picture_output == "png" else ".nii.gz") if volume else ".png"
         image = stem.with_name(stem.name + ending)
-    beside = image.with_name(_stem(image))
+    beside = image.with_name(stem_of(image, _ANIMATION))
     outputs = Outputs(
         image,
         beside.with_name(f"{beside.name}.json"),
@@ -165,14 +164,6 @@ def _refuse_kind(content: Path, out: Path, volume: bool) -> None:
         )
     if not volume and not out.name.lower().endswith(".png"):
         raise UserError(f"{out}: a stylised picture is written as .png; change the file's ending")
-
-
-def _stem(path: Path) -> str:
-    endings = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, _ANIMATION)
-    for ending in sorted(endings, key=len, reverse=True):
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name
 
 
 def _table(curve: Sequence[Row]) -> str:

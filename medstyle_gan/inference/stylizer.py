@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.config import Config
@@ -23,6 +22,7 @@ from medstyle_gan.methods import (
 )
 from medstyle_gan.methods.affine_structure import keep_structure
 from medstyle_gan.networks import VGG19Features, adapt_channels
+from medstyle_gan.networks.sizes import resized
 from medstyle_gan.networks.winograd import winograd_pays
 
 
@@ -103,7 +103,7 @@ class Stylizer:
     def working(self, content: Tensor) -> Tensor:
         """The content as the transfer sees it."""
         content = adapt_channels(content.to(self.device), self.work_channels)
-        return _resized(content, self.work_size).contiguous()
+        return resized(content, self.work_size).contiguous()
 
     def __call__(
         self,
@@ -138,7 +138,7 @@ class Stylizer:
         code = self.transfer.transfer(self.transfer.encode_content(working), self.style, guidance)
         with torch.no_grad():
             stylised = self.transfer.decode(code)
-            result = self._finished(content, _resized(stylised, self.size).cpu())
+            result = self._finished(content, resized(stylised, self.size).cpu())
             return result, stylised - working
 
     def _finished(self, content: Tensor, stylised: Tensor) -> Tensor:
@@ -168,9 +168,9 @@ class Stylizer:
             height, width = image.shape[-2:]
             size = _longest((height, width), longest)
             image = adapt_channels(image.to(self.device), self.work_channels)
-            images.append(_resized(image, size).contiguous())
+            images.append(resized(image, size).contiguous())
             if style.masks is not None:
-                masks.append(_resized(style.masks[number].to(self.device), size).clamp(0, 1))
+                masks.append(resized(style.masks[number].to(self.device), size).clamp(0, 1))
         return StyleReference(images, weight, masks or None)
 
 
@@ -178,9 +178,3 @@ def _longest(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """The size with another longest side and the same proportions."""
     factor = longest / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    if image.shape[-2:] == size:
-        return image
-    return F.interpolate(image, size=size, mode="bilinear", antialias=True)

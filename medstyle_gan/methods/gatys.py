@@ -27,7 +27,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.config.loss_section import LossConfig
@@ -49,6 +48,7 @@ from medstyle_gan.methods.style_transfer import (
     StyleTransfer,
 )
 from medstyle_gan.networks import VGG19Features, adapt_channels
+from medstyle_gan.networks.sizes import resized
 from medstyle_gan.networks.vgg19 import LAYERS
 
 _NOISE = 0.5  # deviation of the picture that `init: noise` begins from, in units of [-1, 1]
@@ -168,7 +168,7 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
             start = (
                 self._start(image, style, guidance)
                 if picture is None
-                else _to(picture, image.shape[-2:])
+                else resized(picture, image.shape[-2:])
             )
 
             def told(number: int, evaluation: Evaluation, scale: int = scale) -> None:
@@ -204,7 +204,7 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
                     self.loss,
                     content.features[scale],
                     self._regions(style, scale, guidance, size),
-                    None if added is None else image + _to(added, size),
+                    None if added is None else image + resized(added, size),
                 )
             )
         return found
@@ -259,11 +259,13 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
 
     def _start(self, image: Tensor, style: GatysStyle, guidance: Guidance) -> Tensor:
         if guidance.start is not None:
-            return _to(guidance.start, image.shape[-2:])
+            return resized(guidance.start, image.shape[-2:])
         if self.method.init == "content":
             return image.clone()
         if self.method.init == "style":
-            return adapt_channels(_to(style.picture, image.shape[-2:]), image.shape[1]).contiguous()
+            return adapt_channels(
+                resized(style.picture, image.shape[-2:]), image.shape[1]
+            ).contiguous()
         rng = torch.Generator().manual_seed(self.seed)
         return (_NOISE * torch.randn(image.shape, generator=rng)).to(image)
 
@@ -282,15 +284,8 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
 
 
 def _mask_at(mask: Tensor | None, size: Sequence[int]) -> Tensor | None:
-    return None if mask is None else _to(mask, size).clamp(0, 1)
+    return None if mask is None else resized(mask, size).clamp(0, 1)
 
 
 def _reduced(image: Tensor, factor: int) -> Tensor:
-    return _to(image, [n // factor for n in image.shape[-2:]])
-
-
-def _to(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The image in another size, by linear interpolation without aliasing."""
-    if tuple(image.shape[-2:]) == tuple(size):
-        return image
-    return F.interpolate(image, size=tuple(size), mode="bilinear", antialias=True)
+    return resized(image, [n // factor for n in image.shape[-2:]])

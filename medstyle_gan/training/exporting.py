@@ -12,6 +12,7 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import OTHER
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, BundleFormat, export_bundle, load_bundle
+from medstyle_gan.inference.bundles.generators import generators_of_checkpoint
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.run_folder import RunFolder
 
@@ -87,9 +88,7 @@ def checkpoint_bundle(run: str | Path, checkpoint: str | Path = "last") -> Bundl
 
 def _bundle(state: dict[str, Any]) -> Bundle:
     config = Config.model_validate(state["config"])
-    generators = state["ema"]["generators"]
-    if not config.inference.ema:
-        generators = {direction: state["networks"][direction] for direction in generators}
+    generators = generators_of_checkpoint(state, config.inference.ema)
     known = {domain: state["fingerprint"][domain] for domain in OTHER}
     return Bundle(
         config=config,

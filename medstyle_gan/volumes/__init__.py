@@ -30,6 +30,7 @@ from medstyle_gan.volumes.readers import (
     is_volume,
     read_header,
     read_volume,
+    stem_of,
 )
 from medstyle_gan.volumes.volume import Picture, Volume, VolumeHeader
 from medstyle_gan.volumes.voxel_types import to_dtype
@@ -67,6 +68,7 @@ __all__ = [
     "read_series_header",
     "read_volume",
     "scratch_folder",
+    "stem_of",
     "to_dtype",
     "unchanged",
     "walk_files",

@@ -12,19 +12,21 @@ from medstyle_gan.evaluation.thresholds import read_thresholds
 from medstyle_gan.evaluation.verdict import judge
 from tests.evaluation.phantom_subjects import all_candidates, phantom_subject
 
+CAUGHT = "warn or fail"
 # Translator → the verdicts of both chapters, and why.
 EXPECTED = {
     # Nothing has moved, and all is as it should be.
     "true": ("pass", "pass"),
     # No better than doing nothing, as it does nothing; nothing has moved.
-    "nothing": ("fail", "pass"),
-    # Less alike in structure than what keeps the scan's details; edges are where they were.
-    "blur": ("fail", "pass"),
-    "shift": ("fail", "fail"),
-    # Edges do not show it: their magnitudes are the same.
-    "invert": ("fail", "pass"),
+    "nothing": (CAUGHT, "pass"),
+    # Less alike in structure than what keeps the scan's details; small edges have run together, and
+    # the body's rim is washed out.
+    "blur": (CAUGHT, CAUGHT),
+    "shift": (CAUGHT, CAUGHT),
+    # Edges inside do not show it, their magnitudes are the same; that the rim is another does.
+    "invert": (CAUGHT, CAUGHT),
     # Another subject's volume: neither its values nor its edges are this one's.
-    "copy": ("fail", "fail"),
+    "copy": (CAUGHT, CAUGHT),
 }
 
 
@@ -42,4 +44,4 @@ def test_each_is_judged_for_what_it_does(name: str, subjects: list[Subject]) -> 
         (fidelity_chapter.run, structure.run), (candidates, own), EXPECTED[name], strict=True
     ):
         verdict = judge(run(subjects, given, context), thresholds)
-        assert verdict.verdict == expected, verdict.why
+        assert (verdict.verdict == "pass") == (expected == "pass"), verdict.why

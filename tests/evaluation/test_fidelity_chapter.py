@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_metal_and_padding_are_clipped(ct: Subject) -> None:
 
 def test_tissues_do_not_overlap() -> None:
     bounds = sorted(TISSUES.values())
-    assert all(one[1] < two[0] for one, two in zip(bounds, bounds[1:], strict=False))
+    assert all(one[1] < two[0] for one, two in pairwise(bounds))
 
 
 def test_without_truth_nothing_is_measured(subject: Subject) -> None:

@@ -93,7 +93,7 @@ def test_what_was_not_measured_is_not_judged(tmp_path: Path) -> None:
     asked = thresholds(tmp_path, "{figure: psnr}")
     found = judge(Chapter("fidelity", (), notes=("There is no truth.",)), asked)
     assert found.verdict == "not judged"
-    assert found.why == "Not judged: There is no truth."
+    assert found.why == "There is no truth."
     assert overall([found]) == "not judged"
     passed = judge(chapter([10.0], [9.0]), asked)
     assert overall([found, passed]) == "pass"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -63,6 +64,17 @@ def report_page(evaluation: Evaluation, thresholds: Thresholds) -> str:
         subjects=[view_figures(views) for views in evaluation.views],
         references={title(name): text for name, text in REFERENCES.items()},
         provenance=_flat(evaluation.provenance),
+        volumes=evaluation.volumes,
+        volumes_json=Markup(
+            json.dumps(
+                [
+                    {name: base64.b64encode(file).decode() for name, file in v.files.items()}
+                    for v in evaluation.volumes
+                ]
+            )
+        ),
+        # A script ends at the first closing tag, wherever that stands in it.
+        viewer=Markup(evaluation.viewer.replace("</script", "<\\/script")),
     )
 
 
@@ -114,6 +126,7 @@ def _environment() -> Environment:
     environment.filters["title_of"] = title
     environment.globals["style"] = Markup(_template("style.css"))
     environment.globals["script"] = Markup(_template("window.js"))
+    environment.globals["viewer_script"] = Markup(_template("viewer.js"))
     environment.globals["symbols"] = SYMBOLS
     return environment
 

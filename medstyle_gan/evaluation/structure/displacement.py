@@ -37,7 +37,8 @@ def edge_shift(
         (3,) voxels that `second` has to be moved by to lie on `first`.
     """
     box = tuple(slice(max(0, low - _MARGIN), high + 1 + _MARGIN) for low, high in body_box(mask))
-    return _shift(first[box], second[box])
+    # Around the body there is nothing, so no window is needed.
+    return _shift(first[box], second[box], np.float32(1))
 
 
 def local_edge_shift(
@@ -65,10 +66,10 @@ def local_edge_shift(
     blocks = [block for block in blocks if mask[block].mean() >= _OVERLAP]
     shifts = []
     for block in blocks[:: max(1, -(-len(blocks) // _MOST_BLOCKS))]:
-        ours, theirs = first[block] * window, second[block] * window
+        ours, theirs = first[block], second[block]
         if np.ptp(ours) < 1e-9 or np.ptp(theirs) < 1e-9:
             continue
-        shift = _shift(ours, theirs)
+        shift = _shift(ours, theirs, window)
         if (np.abs(shift) <= farthest).all():
             shifts.append(shift)
     return np.array(shifts, dtype=np.float64).reshape(-1, 3)
@@ -81,7 +82,7 @@ def _starts(bounds: tuple[int, int], side: int) -> Sequence[int]:
 
 
 def _window(sides: Sequence[int]) -> NDArray[np.float32]:
-    """A Hann window without zeros, so that what enters a block at its rim says little."""
+    """A Hann window, so that what leaves or enters a block at its rim says little."""
     window = np.ones(tuple(sides), dtype=np.float32)
     for axis, side in enumerate(sides):
         hann = np.hanning(side + 2)[1:-1] if side > 2 else np.ones(side)
@@ -89,12 +90,19 @@ def _window(sides: Sequence[int]) -> NDArray[np.float32]:
     return window
 
 
-def _shift(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Without the means, which would pull the peak to where the volumes overlap most."""
+def _shift(
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    window: NDArray[np.float32] | np.float32,
+) -> NDArray[np.float64]:
+    """Of the second against the first, of which only what is in the window is looked for.
+
+    With the same window on both, the windows themselves would match best where they are.
+    """
+    # Without the means, which would pull the peak to where the volumes overlap most.
+    mean = np.average(first, weights=np.broadcast_to(window, first.shape))
+    ours = (first - mean) * window
     shift, *_ = phase_cross_correlation(
-        first - first.mean(),
-        second - second.mean(),
-        upsample_factor=_UPSAMPLING,
-        normalization=None,
+        ours, second - second.mean(), upsample_factor=_UPSAMPLING, normalization=None
     )
     return np.asarray(shift, dtype=np.float64)

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter
 
 from medstyle_gan.evaluation.chapter import Array, Mask
 
+# Standard deviation of what smooths the noise away before (of the finest voxels).
+_SMOOTHING = 0.7
+
 
 def edges(array: Array, spacing: Sequence[float]) -> NDArray[np.float32]:
-    """The magnitude of the gradient, of derivatives of a Gaussian as wide as the finest voxels.
+    """The magnitude of the gradient: central differences of the slightly smoothed volume.
 
     Args:
         array: (X, Y, Z), any units.
@@ -21,16 +24,15 @@ def edges(array: Array, spacing: Sequence[float]) -> NDArray[np.float32]:
     Returns:
         (X, Y, Z), at least 0, in units a mm.
     """
+    widths = [
+        _SMOOTHING * min(spacing) / size if length > 1 else 0.0
+        for size, length in zip(spacing, array.shape, strict=True)
+    ]
+    smooth = gaussian_filter(array.astype(np.float32), widths, mode="nearest")
     squares = np.zeros(array.shape, dtype=np.float32)
-    widths = [float(np.clip(min(spacing) / size, 0.5, 1.0)) for size in spacing]
     for axis, size in enumerate(spacing):
-        if array.shape[axis] == 1:
-            continue
-        part = array.astype(np.float32)
-        for other, width in enumerate(widths):
-            if array.shape[other] > 1:
-                part = gaussian_filter1d(part, width, other, order=int(other == axis))
-        squares += (part / np.float32(size)) ** 2
+        if array.shape[axis] > 1:
+            squares += (np.gradient(smooth, axis=axis) / np.float32(size)) ** 2
     return np.sqrt(squares)
 
 

@@ -44,7 +44,7 @@ def run(
     figures: list[Figure] = []
     for subject in subjects:
         figures += _figures(subject, candidates, context)
-    notes = _NOTES
+    notes: tuple[str, ...] = _NOTES
     if any(np.isnan(f.value) for f in figures if f.name == "local_edge_shift"):
         notes += ("Local edge shift is left out where no block's edges could be matched.",)
     return Chapter("structure", tuple(figures), notes=notes)
@@ -55,32 +55,23 @@ def _figures(
 ) -> Iterator[Figure]:
     scan_edges, scan_mind = edges(subject.scan, subject.spacing), mind(subject.scan)
     scales = None if context.translator is None else context.translator.scales
-    scan_body = _body(subject.scan if scales is None else scales["scan"].from_unit(subject.scan))
+    native = subject.scan if scales is None else scales["scan"].from_unit(subject.scan)
+    scan_body = foreground_mask(native)
     volumes = {name: call(subject.scan, subject.mask) for name, call in candidates.items()}
     if subject.truth is not None:
         volumes[TRUTH] = subject.truth
     for name, volume in volumes.items():
         own = edges(volume, subject.spacing)
-        values = {
-            "gradient_correlation": (
-                gradient_correlation(scan_edges, own, subject.mask),
-                "",
-                "higher",
-            ),
-            "mind": (mind_distance(scan_mind, mind(volume), subject.mask), "", "lower"),
-            "mutual_information": (
-                _mutual_information(subject.scan, volume, subject.mask),
-                "",
-                "higher",
-            ),
-        }
-        for figure, (value, unit, better) in values.items():
-            yield Figure(figure, name, value, unit, better, subject.name)  # type: ignore[arg-type]
+        correlation = gradient_correlation(scan_edges, own, subject.mask)
+        yield Figure("gradient_correlation", name, correlation, "", "higher", subject.name)
+        distance = mind_distance(scan_mind, mind(volume), subject.mask)
+        yield Figure("mind", name, distance, "", "lower", subject.name)
+        shared = _mutual_information(subject.scan, volume, subject.mask)
+        yield Figure("mutual_information", name, shared, "", "higher", subject.name)
         yield from _shifts(subject, name, scan_edges, own)
         scale = context.style_scale
-        dice, distance = body_agreement(
-            _body(volume if scale is None else scale.from_unit(volume)), scan_body, subject.spacing
-        )
+        body = foreground_mask(volume if scale is None else scale.from_unit(volume))
+        dice, distance = body_agreement(body, scan_body, subject.spacing)
         yield Figure("body_dice", name, dice, "", "higher", subject.name)
         yield Figure("hd95", name, distance, "mm", "lower", subject.name)
     for name, candidate in candidates.items():
@@ -107,7 +98,3 @@ def _mutual_information(first: Array, second: Array, mask: Mask) -> float:
     if np.ptp(inside) == 0 or np.ptp(other) == 0:
         return 1.0  # a constant tells nothing
     return float(normalized_mutual_information(inside, other, bins=_BINS))
-
-
-def _body(native: Array) -> Mask:
-    return foreground_mask(native)

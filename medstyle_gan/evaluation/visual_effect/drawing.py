@@ -41,7 +41,7 @@ def said(name: str) -> str:
     return name.replace("_", " ")
 
 
-def lines_of(names: Mapping[str, object]) -> dict[str, dict[str, object]]:
+def lines_of(names: Mapping[str, object]) -> dict[str, dict[str, Any]]:
     """Colour and dashes of each candidate, the translation's line the thickest."""
     return {
         name: {

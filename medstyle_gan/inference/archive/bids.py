@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import medstyle_gan
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.archive.finding import Found
+from medstyle_gan.inference.archive.naming import Clashing, Names
 from medstyle_gan.volumes import atomic_file
 
 DESCRIPTION = "synthetic"
@@ -27,12 +30,35 @@ _NAME = re.compile(
 _DATA_TYPES = ("anat", "ct", "dwi", "fmap", "func", "micr", "perf", "pet")
 
 
-def derivative_name(file: Path, suffix: str) -> Path:
+def name_derivatives(found: Sequence[Found], suffix: str, clashing: Clashing) -> Names:
+    """Name the outputs of a BIDS dataset.
+
+    Of two scans of one subject that differ in their suffix alone, as `sub-01_T1w` and
+    `sub-01_FLAIR`, each has it in its label: `sub-01_desc-FLAIRSynthetic_T2w`.
+
+    Args:
+        found: the inputs.
+        suffix: of the contrast translated into, such as `T2w`.
+        clashing: tells the groups of inputs that cannot have given names.
+
+    Raises:
+        UserError: as `derivative_name` does.
+    """
+    outputs = [derivative_name(one.path, suffix) for one in found]
+    clashes = clashing(outputs)
+    for index in {index for group in clashes for index in group}:
+        outputs[index] = derivative_name(found[index].path, suffix, with_source=True)
+    inputs = [one.relative for one in found]
+    return Names(inputs, outputs, clashing(outputs) if clashes else [])
+
+
+def derivative_name(file: Path, suffix: str, with_source: bool = False) -> Path:
     """Where in a derivative dataset the translation of a BIDS file goes.
 
     Args:
         file: its name, and that of its folder, say what it is.
         suffix: of the contrast translated into, such as `T2w`.
+        with_source: have the suffix of the contrast translated from in the label.
 
     Raises:
         UserError: the file's name or the suffix is not BIDS.
@@ -51,7 +77,8 @@ def derivative_name(file: Path, suffix: str) -> Path:
     known = dict(entities)
     description = known.pop("desc", None)
     # Of two derivatives of one scan, two translations that can be told apart.
-    label = DESCRIPTION if description is None else description + DESCRIPTION.capitalize()
+    before = (description or "") + (match["suffix"] if with_source else "")
+    label = before + DESCRIPTION.capitalize() if before else DESCRIPTION
     stem = "_".join(
         [f"sub-{match['sub']}", *(f"{k}-{v}" for k, v in known.items()), f"desc-{label}", suffix]
     )

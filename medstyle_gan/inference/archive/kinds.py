@@ -10,6 +10,7 @@ from typing import Any
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.archive.memory import MemoryPlan
+from medstyle_gan.inference.archive.naming import NO_SECRET, Pseudonyms
 from medstyle_gan.inference.outputs.committing import Write
 from medstyle_gan.inference.outputs.job import Job, JobKind
 from medstyle_gan.inference.outputs.record import hash_of_model, hash_of_settings
@@ -39,10 +40,19 @@ class Patients:
     Attributes:
         profile: what is kept, see `volumes.dicom_profile`.
         uids: gives the new UIDs of `basic`, the same for all files of a run.
+        names: gives the new names of `basic`.
+        files: whether `basic` gives new names to other files than DICOM too.
     """
 
     profile: Profile = "basic"
     uids: UidMap = field(default_factory=UidMap)
+    names: UidMap = NO_SECRET
+    files: bool = False
+
+    @property
+    def pseudonyms(self) -> Pseudonyms | None:
+        """What names the outputs; None where names are kept."""
+        return Pseudonyms(self.names, self.files) if self.profile == "basic" else None
 
 
 @dataclass(frozen=True)

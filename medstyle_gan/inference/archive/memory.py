@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import copy
-import warnings
-import weakref
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import torch
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from medstyle_gan.data.resampling import ras_grid, working_grid
 from medstyle_gan.data.slices import stacked_axis
-from medstyle_gan.data.words import DOMAINS, Direction
+from medstyle_gan.data.words import Direction, domains_of
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.generators import generator_channels, untrained_generator
 from medstyle_gan.inference.bundles.onnx_graphs import OnnxGenerator
 from medstyle_gan.inference.network.body import is_streamed
-from medstyle_gan.inference.network.streaming import streamed_bytes
+from medstyle_gan.inference.network.foretelling import (
+    forward_bytes,
+    streamed_bytes,
+    streaming_arrays,
+)
+from medstyle_gan.inference.network.network import Network
 from medstyle_gan.inference.outputs.job import Job
 from medstyle_gan.inference.translator import Translator
-from medstyle_gan.networks.precision import Precision
 from medstyle_gan.volumes import Volume, VolumeHeader, Workspace
 
+_Foretell: TypeAlias = Callable[[Network, tuple[int, ...]], int]
 GIBIBYTE = 2**30
 # Python, torch, MONAI and Lightning, before anything is done.
 _LIBRARIES = 0.85 * GIBIBYTE
 # What a file at work takes for slabs and the coarse grid that its body is found on.
 _SLABS = 0.25 * GIBIBYTE
-# A convolution on a CPU lays its input and output out anew, and the allocator leaves gaps:
-# measured 2.4 to 2.7 times what is alive (ResNets, ngf 32 and 64).
-_LAID_OUT_ANEW = 3.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ class MemoryPlan:
         geometry, data = header.geometry, self.translator.config.data
         own = ras_grid(geometry.spatial_shape, np.asarray(geometry.affine, dtype=np.float64))
         working = working_grid(own, data.spacing)
-        channels = self.translator.channels[DOMAINS[self.direction][1]]
+        channels = self.translator.channels[domains_of(self.direction)[1]]
         voxels, worked = prod(own.shape), prod(working.shape)
         resampled = 0 if own.same_as(working) else 4 * channels * voxels
         # As read, prepared, mask, translation, put back, and as written.
@@ -139,32 +134,38 @@ class MemoryPlan:
             # One translation, the mean and the deviation of all, and that in native units.
             arrays += worked * (3 * 4 * channels + 4) + (4 * voxels if resampled else 0)
         fixed = _LIBRARIES + self.workers * _SLABS + self._weights(uncertainty)
-        if data.dims == 3:
-            # MONAI keeps the padded volume, the sum of the windows and that of their weights.
-            fixed += 4 * worked * (2 + 2 * channels)
-            slice_shape: tuple[int, ...] = tuple(data.sample_size)
-            batches = [1]
+        network = self.translator.network(self.direction)
+        unit = "slice"
+        if is_streamed(network):  # the whole at once, a few rows of each layer
+            shape = self._streamed_shape(working.shape)
+            fixed += self.workers * streaming_arrays(network, shape)
+            unit, batches = "volume", {1: self._once(streamed_bytes, network, shape)}
+        elif data.dims == 3:
+            # Beside the body's part, MONAI keeps the sums of the windows and of their weights.
+            fixed += 4 * worked * (self.workers + 1 + 2 * channels)
+            unit, batches = "window", {1: self.network_bytes(1, data.sample_size)}
         else:
             stacked = stacked_axis(data.plane)
-            slice_shape = tuple(n for axis, n in enumerate(working.shape) if axis != stacked)
-            batches = _batches(self.translator.config.inference.batch_size)
-        for batch in batches:
-            network = 0 if self._on_gpu() else self._network_bytes(batch, slice_shape)
-            left = self.limit - fixed - network
+            size = tuple(n for axis, n in enumerate(working.shape) if axis != stacked)
+            most = self.translator.config.inference.batch_size
+            batches = {batch: self.network_bytes(batch, size) for batch in _batches(most)}
+        for batch, passing in batches.items():
+            taken = fixed + (0 if self._on_gpu() else passing)
+            left = self.limit - taken
             if left >= 0:
                 kept = min(arrays, int(left / self.workers))
                 return Estimate(
                     shape=tuple(geometry.shape),
                     batch_size=batch,
-                    unit="window" if data.dims == 3 else "slice",
-                    resident=int(fixed + network + self.workers * kept),
+                    unit=unit,
+                    resident=int(taken + self.workers * kept),
                     disk=self.workers * (arrays - kept),
                     arrays=kept,
                 )
         raise UserError(
             f"--max-memory {self.limit / GIBIBYTE:g}: a volume of "
             f"{'x'.join(map(str, geometry.shape))} needs about "
-            f"{_gib(ceil(fixed + network))}, one slice at a time with --workers "
+            f"{_gib(ceil(taken))}, one {unit} at a time with --workers "
             f"{self.workers}; raise --max-memory"
             + (", lower --workers" if self.workers > 1 else "")
             + ", or use a model with a smaller generator"
@@ -186,31 +187,47 @@ class MemoryPlan:
         changed.config = changed.config.model_copy(update={"inference": smaller})
         return changed, workspace
 
-    def _network_bytes(self, batch: int, size: Sequence[int]) -> int:
-        network = self.translator.network(self.direction)
-        return streamed_bytes(network) if is_streamed(network) else self.network_bytes(batch, size)
-
     def network_bytes(self, batch: int, size: Sequence[int]) -> int:
         """What a batch takes in the generator."""
+        network = self.translator.network(self.direction)
+        if isinstance(network.generator, OnnxGenerator):  # tells nothing of what it makes inside
+            config, channels = self.translator.config, self.translator.channels
+            untrained = untrained_generator(config, channels, self.direction).eval()
+            network = replace(network, generator=untrained)
+        return self._once(forward_bytes, network, self._shape(batch, size))
+
+    def _once(
+        self,
+        foretell: Callable[[Network, tuple[int, ...]], int],
+        network: Network,
+        shape: tuple[int, ...],
+    ) -> int:
+        key = (foretell, shape)
+        if key not in self._known:
+            self._known[key] = foretell(network, shape)
+        return self._known[key]
+
+    def _streamed_shape(self, working: Sequence[int]) -> tuple[int, ...]:
+        """What goes through at once: at most the whole volume, or all of its slices."""
+        data = self.translator.config.data
+        if data.dims == 3:
+            return self._shape(1, working)
+        stacked = stacked_axis(data.plane)
+        size = tuple(n for axis, n in enumerate(working) if axis != stacked)
+        return self._shape(working[stacked], size)
+
+    def _shape(self, batch: int, size: Sequence[int]) -> tuple[int, ...]:
+        """(B, C, *spatial) of a batch as the generator takes it."""
         divisor = int(self.translator.generators[self.direction].divisor)  # type: ignore[arg-type]
         data = self.translator.config.data
-        padded = tuple(
+        padded = (
             max(ceil(max(n, s) / divisor), 2) * divisor
             for n, s in zip(size, data.sample_size, strict=True)
         )
-        key = (batch, padded)
-        if key not in self._known:
-            config, channels = self.translator.config, self.translator.channels
-            taken, _ = generator_channels(config, channels, self.direction)
-            generator = self.translator.generators[self.direction]
-            if isinstance(generator, OnnxGenerator):  # tells nothing of what it makes inside
-                generator = untrained_generator(config, channels, self.direction)
-            self._known[key] = forward_bytes(
-                generator.eval(),
-                (batch, taken, *padded),
-                self.translator.precision,
-            )
-        return self._known[key]
+        taken, _ = generator_channels(
+            self.translator.config, self.translator.channels, self.direction
+        )
+        return (batch, taken, *padded)
 
     def _weights(self, uncertainty: bool) -> int:
         generators = list(self.translator.generators.values())
@@ -220,69 +237,6 @@ class MemoryPlan:
 
     def _on_gpu(self) -> bool:
         return self.translator.device.type != "cpu"
-
-
-def forward_bytes(generator: nn.Module, shape: Sequence[int], precision: Precision) -> int:
-    """Estimate the memory that a batch takes on its way through a generator on a CPU.
-
-    A pass of tensors without data tells how many bytes of results are alive at once.
-
-    Args:
-        generator: in evaluation mode.
-        shape: (B, C, *spatial) of the batch.
-        precision: its arithmetic.
-    """
-    with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-        like = copy.deepcopy(generator, {id(p): _empty(p, mode) for p in _tensors(generator)})
-        batch = torch.empty(tuple(shape))
-        with (
-            torch.no_grad(),
-            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-            _Alive() as alive,
-        ):
-            like(batch)
-    return int(_LAID_OUT_ANEW * alive.most + batch.nbytes)
-
-
-def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
-def _empty(tensor: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
-    fake = mode.from_tensor(tensor.detach())
-    return nn.Parameter(fake, requires_grad=False) if isinstance(tensor, nn.Parameter) else fake
-
-
-class _Alive(TorchDispatchMode):
-    """Counts the bytes of results that are alive, and the most there were at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.most = 0
-        self._now = 0
-        self._seen: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                self._note(leaf.untyped_storage())
-        self.most = max(self.most, self._now)
-        return result
-
-    def _note(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key in self._seen:
-            return
-        count = storage.nbytes()
-        self._seen.add(key)
-        self._now += count
-        weakref.finalize(storage, self._forget, key, count)
-
-    def _forget(self, key: int, count: int) -> None:
-        self._seen.discard(key)
-        self._now -= count
 
 
 def _batches(largest: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -20,12 +21,15 @@ from medstyle_gan.inference.archive.sharding import Shard
 from medstyle_gan.inference.archive.standing import Standing, examine, refuse_anothers_sidecar
 from medstyle_gan.inference.archive.warnings import noteworthy
 from medstyle_gan.inference.outputs.committing import commit
-from medstyle_gan.inference.outputs.hashing import hash_facts, hash_file, hash_files, stamp
+from medstyle_gan.inference.outputs.hashing import hash_facts, stamp
 from medstyle_gan.inference.outputs.job import Job
 from medstyle_gan.inference.outputs.record import Record, hash_of_model, hash_of_settings
 from medstyle_gan.inference.outputs.sidecar import describe_translation
 from medstyle_gan.inference.translator import OnProgress, Translator
 from medstyle_gan.volumes import ensure_writable_folder
+from medstyle_gan.volumes.hashing import hash_file, hash_files
+
+_SHORT = 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,15 @@ def translate_files(
     Raises:
         UserError: as `plan_translation` does, and when `out` cannot be written to.
     """
-    jobs = plan_translation(translator, inputs, out, direction, uncertainty=uncertainty)
+    patients = patients or Patients()
+    jobs = plan_translation(
+        translator,
+        inputs,
+        out,
+        direction,
+        uncertainty=uncertainty,
+        pseudonyms=patients.pseudonyms,
+    )
     folder = None if names_a_file(Path(out)) else Path(out)
     return run_translation(translator, jobs, direction, overwrite, out=folder, patients=patients)
 
@@ -180,6 +192,8 @@ class _Work:
     def _translate(
         self, job: Job, before: Row | None, row: Row, start: float
     ) -> tuple[Outcome, Row]:
+        if job.fault:
+            raise UserError(job.fault)
         stamped = stamp(job.sources)
         digest = hash_files(job.files) if job.files else hash_file(job.input)
         uncertain = job.uncertainty is not None
@@ -251,10 +265,25 @@ def _row(
 
 def _without_paths(reason: str, job: Job, out: Path | None) -> str:
     """A reason with the names that the manifest has in place of this machine's paths."""
+    if job.fault:
+        return "shares its output's name with another input, which the command named at its end"
     said = reason
-    for source in job.files:
-        said = said.replace(str(source), source.name)
+    for number, source in enumerate(job.files, start=1):
+        said = said.replace(str(source), f"file {number}" if job.private else source.name)
     if out is not None:
         said = said.replace(f"{out}/", "").replace(str(out), "OUT")
     said = said.replace(str(job.input), job.relative.as_posix())
-    return said.replace(str(job.output), job.output.name).replace(f"{job.output.parent}/", "")
+    said = said.replace(str(job.output), job.output.name).replace(f"{job.output.parent}/", "")
+    return _without_names(said, job) if job.private else said
+
+
+def _without_names(said: str, job: Job) -> str:
+    """A reason without the names of the input's files and of the folders that they are in."""
+    numbered = {file.name: f"file {number}" for number, file in enumerate(job.files, start=1)}
+    names = {part: "a folder" for path in job.sources for part in path.parts[:-1]} | numbered
+    names.setdefault(job.input.name, job.relative.name)
+    for name in sorted(names, key=len, reverse=True):
+        # No patient has a name of two letters, but many a word of a message has them in it.
+        if len(name) > _SHORT:
+            said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], said)
+    return said

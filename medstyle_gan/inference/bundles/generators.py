@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from medstyle_gan.config import Config
-from medstyle_gan.data.words import DOMAINS, Direction
+from medstyle_gan.data.words import DIRECTIONS, Direction, domains_of
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
 from medstyle_gan.networks import build_generator
 
+WeightsByName: TypeAlias = Mapping[str, Tensor]
+
 
 def restore_generator(
-    bundle: Bundle, direction: Direction, weights: Mapping[str, Tensor] | None = None
+    bundle: Bundle, direction: Direction, weights: WeightsByName | None = None
 ) -> nn.Module:
     """Build one direction's generator with its trained weights, in evaluation mode.
 
@@ -63,6 +66,21 @@ def generator_channels(
         channels: domain → channels of its images.
         direction: which generator.
     """
-    source, target = DOMAINS[direction]
+    source, target = domains_of(direction)
     slices = config.data.sample_slices
     return channels[source] * slices, channels[target] * slices
+
+
+def generators_of_checkpoint(state: Mapping[str, Any], ema: bool) -> dict[Direction, WeightsByName]:
+    """Both generators' weights among a checkpoint's contents.
+
+    Args:
+        state: the contents, see `training.checkpoint`.
+        ema: whether to take their moving averages.
+
+    Raises:
+        KeyError: these are no contents of a checkpoint.
+        TypeError: likewise.
+    """
+    networks = state["ema"]["generators"] if ema else state["networks"]
+    return {direction: networks[direction] for direction in DIRECTIONS}

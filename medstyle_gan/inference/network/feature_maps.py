@@ -12,6 +12,9 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from math import prod
 from typing import BinaryIO, Literal
 
@@ -38,20 +41,57 @@ class FeatureMaps(ABC):
     rows: int
     axis: int
 
-    @abstractmethod
     def read(self, begin: int, end: int) -> Tensor:
         """`(B, C, *spatial)` with the rows from `begin` up to `end`, both within them."""
+        rows = self._rows(begin, end)
+        for widest in _WATCHING.get():
+            widest.numbers = max(widest.numbers, rows.numel())
+        return rows
+
+    @abstractmethod
+    def _rows(self, begin: int, end: int) -> Tensor:
+        """What `read` gives."""
 
     def pieces(self) -> Iterator[tuple[int, int, Tensor]]:
         """All rows, as many at once as fit: where they begin and end, and themselves."""
         begin, count = 0, 1
         while begin < self.rows:
             end = min(begin + count, self.rows)
-            piece = self.read(begin, end)
+            with watch_widest() as widest:
+                piece = self.read(begin, end)
             yield begin, end, piece
-            # Four bytes a number, whatever the type: the layers in between may have more.
-            count = max(1, ROWS_BYTES * (end - begin) // (4 * piece.numel()))
+            count = max(1, ROWS_BYTES * (end - begin) // widest.bytes)
             begin = end
+
+
+@dataclass
+class Widest:
+    """The most numbers that maps had at once in rows that were read.
+
+    Attributes:
+        numbers: how many.
+    """
+
+    numbers: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Four a number, whatever the type: the layers in between may have more."""
+        return max(4 * self.numbers, 1)
+
+
+_WATCHING: ContextVar[tuple[Widest, ...]] = ContextVar("watching", default=())
+
+
+@contextmanager
+def watch_widest() -> Iterator[Widest]:
+    """Note how wide the maps are that are read in a block, those between others too."""
+    widest = Widest()
+    token = _WATCHING.set((*_WATCHING.get(), widest))
+    try:
+        yield widest
+    finally:
+        _WATCHING.reset(token)
 
 
 class Given(FeatureMaps):
@@ -61,7 +101,7 @@ class Given(FeatureMaps):
         self._array, self.axis, self._device = array, axis, device
         self.rows = array.shape[axis]
 
-    def read(self, begin: int, end: int) -> Tensor:
+    def _rows(self, begin: int, end: int) -> Tensor:
         """A copy of the rows."""
         part = self._array[(slice(None),) * self.axis + (slice(begin, end),)]
         return torch.from_numpy(np.ascontiguousarray(part)).to(self._device)
@@ -88,7 +128,7 @@ class Computed(FeatureMaps):
         self.axis = sources[0].axis
         self.rows = sources[0].rows if rows is None else rows
 
-    def read(self, begin: int, end: int) -> Tensor:
+    def _rows(self, begin: int, end: int) -> Tensor:
         """Compute the rows."""
         needed = (begin, end) if self._needs is None else self._needs(begin, end)
         return self._function(*(source.read(*needed) for source in self._sources))
@@ -110,7 +150,7 @@ class Padded(FeatureMaps):
         self._source, self._width, self._edge = source, width, edge
         self.axis, self.rows = source.axis, source.rows + 2 * width
 
-    def read(self, begin: int, end: int) -> Tensor:
+    def _rows(self, begin: int, end: int) -> Tensor:
         """The rows, counted from the border's first."""
         width, last = self._width, self._source.rows - 1
         wanted = np.arange(begin, end) - width
@@ -140,7 +180,7 @@ class Kept(FeatureMaps):
     def __init__(self, axis: int, rows: int, store: _InMemory | _InFile) -> None:
         self.axis, self.rows, self._store = axis, rows, store
 
-    def read(self, begin: int, end: int) -> Tensor:
+    def _rows(self, begin: int, end: int) -> Tensor:
         """The rows as they were computed; not to be changed in place."""
         rows = self._store.read(begin, end)
         return rows if self.axis == 0 else rows.movedim(0, self.axis - 1)[None]
@@ -163,7 +203,7 @@ class FeatureMemory:
 
     def keep(
         self, maps: FeatureMaps, look: Callable[[int, int, Tensor], None] | None = None
-    ) -> Kept:
+    ) -> FeatureMaps:
         """Compute all rows and keep them.
 
         Args:

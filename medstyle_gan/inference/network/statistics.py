@@ -96,7 +96,7 @@ class _ScaledSlices(FeatureMaps):
             self._scale = self._scale * weight
         self.axis, self.rows = source.axis, source.rows
 
-    def read(self, begin: int, end: int) -> Tensor:
+    def _rows(self, begin: int, end: int) -> Tensor:
         """Normalise the rows."""
         x = self._source.read(begin, end)
         scale, mean = self._scale[begin:end], self._mean[begin:end]

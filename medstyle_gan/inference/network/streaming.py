@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 from medstyle_gan.inference.network.arithmetic import arithmetic, refuse_diverged
 from medstyle_gan.inference.network.feature_maps import (
-    ROWS_BYTES,
     Computed,
     FeatureMaps,
     FeatureMemory,
@@ -47,8 +46,6 @@ from medstyle_gan.networks.resnet import ResidualBlock
 from medstyle_gan.networks.winograd import WinogradConv
 
 _GIBIBYTE = 2**30
-# Between two norms: maps before and after each layer, and a convolution's own copies of them.
-_LAYERS_AT_ONCE = 12
 _NORMS = (nn.InstanceNorm2d, nn.InstanceNorm3d)
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -92,7 +89,8 @@ def stream(
     Raises:
         UserError: where the generator gives NaN or infinity, or the disk is full.
     """
-    walk = _Walk(network, on_progress)
+    memory = FeatureMemory(network.device, feature_memory_bytes(network))
+    walk = Walk(network, memory, on_progress)
     with arithmetic(network.device, network.precision):
         given = Given(images, 2 if images.ndim == 5 else 0, network.device)
         maps = walk.through(network.generator, given)
@@ -106,17 +104,24 @@ def stream(
     return translated
 
 
-def streamed_bytes(network: Network) -> int:
-    """What `stream` has in memory at most, as long as single rows are small."""
-    return int(network.inference.feature_memory * _GIBIBYTE) + _LAYERS_AT_ONCE * ROWS_BYTES
+def feature_memory_bytes(network: Network) -> int:
+    """Bytes of feature maps that are kept in memory at most."""
+    return int(network.inference.feature_memory * _GIBIBYTE)
 
 
-class _Walk:
-    """Goes through a network's layers, each of which makes maps of maps."""
+class Walk:
+    """Goes through a network's layers, each of which makes maps of maps.
 
-    def __init__(self, network: Network, on_progress: OnProgress | None) -> None:
-        limit = int(network.inference.feature_memory * _GIBIBYTE)
-        self._memory = FeatureMemory(network.device, limit)
+    Args:
+        network: whose settings say how.
+        memory: keeps the maps.
+        on_progress: called with the share that is done, in [0, 1].
+    """
+
+    def __init__(
+        self, network: Network, memory: FeatureMemory, on_progress: OnProgress | None = None
+    ) -> None:
+        self._memory = memory
         self._reach = network.inference.slice_statistics
         self._on_progress = on_progress
         self._norms_done = 0
@@ -229,7 +234,7 @@ class _Transposed(FeatureMaps):
         self.axis = source.axis
         self.rows = (source.rows - 1) * stride - 2 * padding + kernel.shape[2] + output_padding
 
-    def read(self, begin: int, end: int) -> Tensor:
+    def _rows(self, begin: int, end: int) -> Tensor:
         """Compute the rows, and cut off those that other rows would add to."""
         stride, padding, more = self._stride, self._padding, self._output_padding
         first = max(-((self._kernel.shape[2] - 1 - begin - padding) // stride), 0)

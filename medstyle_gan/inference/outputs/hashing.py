@@ -1,8 +1,7 @@
-"""The sha256 of files and folders, and of the settings behind a translation."""
+"""The sha256 of outputs and of the settings behind them, and what tells that inputs changed."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -10,30 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from medstyle_gan.errors import UserError
-
-_CHUNK = 1 << 20
-
-
-def hash_file(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise UserError(_explain(path, error)) from error
-    return digest.hexdigest()
-
-
-def hash_files(files: Iterable[Path]) -> str:
-    """One sha256 over the sha256 of several files, whichever order and names they have."""
-    return hashlib.sha256("".join(sorted(hash_file(f) for f in files)).encode()).hexdigest()
+from medstyle_gan.volumes.hashing import hash_file, unreadable
 
 
 def hash_output(path: Path) -> str:
@@ -58,16 +34,6 @@ def stamp(files: Iterable[Path]) -> tuple[tuple[int, ...], ...]:
         try:
             s = file.stat()
         except OSError as error:
-            raise UserError(_explain(file, error)) from error
+            raise unreadable(file, error) from error
         found.append((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns))
     return tuple(found)
-
-
-def _explain(path: Path, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return f"{path}: is a symbolic link that leads nowhere; mend or remove it"
-    if isinstance(error, FileNotFoundError):
-        return f"{path}: there is no such file; check the path"
-    if error.errno == errno.ELOOP:
-        return f"{path}: is a symbolic link that leads back to itself; mend or remove it"
-    return f"{path}: cannot be read ({error.strerror or error}); check permissions and disk"

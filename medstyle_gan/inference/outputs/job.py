@@ -29,11 +29,14 @@ class Job:
         sidecar: the JSON beside the output.
         kind: volume → volume, DICOM series → DICOM series, volume → stack of PNGs, or picture →
             picture; what is done is in `kinds.KINDS`.
-        relative: the input's name below the folder that was given.
+        relative: what the input is called in the manifest: its name below the folder that was
+            given, or a pseudonym.
         files: all files of the input, where it is not one file.
         series: the DICOM series, where the input is one.
         uncertainty: where the uncertainty goes, in the output's own format; None where it is
             not asked for.
+        private: whether nothing that is written may tell the input's own name.
+        fault: why nothing can be done, such as another input with the same output.
     """
 
     input: Path
@@ -44,6 +47,13 @@ class Job:
     files: tuple[Path, ...] = ()
     series: DicomSeries | None = None
     uncertainty: Path | None = None
+    private: bool = False
+    fault: str = ""
+
+    @property
+    def targets(self) -> list[Path]:
+        """All that is written."""
+        return [path for path in (self.output, self.sidecar, self.uncertainty) if path is not None]
 
     @property
     def sources(self) -> tuple[Path, ...]:

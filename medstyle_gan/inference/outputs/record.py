@@ -53,7 +53,7 @@ def hash_of_settings(
         uncertainty: whether the uncertainty is asked for, which other checkpoints change.
     """
     config = translator.config
-    names = {"dims", "plane", "spacing", "sample_size", "intensity"}
+    names = {"dims", "plane", "neighbours", "spacing", "sample_size", "intensity"}
     facts: dict[str, Any] = {
         "direction": direction,
         "precision": translator.precision,

@@ -8,20 +8,12 @@ from typing import Any
 
 from medstyle_gan.inference.outputs.hashing import hash_output
 from medstyle_gan.inference.outputs.sidecar import read_sidecar
-from medstyle_gan.volumes import PICTURE_SUFFIXES, VOLUME_SUFFIXES
+from medstyle_gan.volumes import stem_of
 
 UNCERTAINTY_HASH = "uncertainty_sha256"
 _ENDING = "_uncertainty"
 _BIDS = re.compile(r"(.*_desc-[A-Za-z0-9]+?)(_[A-Za-z0-9]+)")
 _BIDS_UNCERTAINTY = re.compile(r"(.*_desc-[A-Za-z0-9]+)Uncertainty(_[A-Za-z0-9]+)")
-
-
-def stem_of(path: Path) -> str:
-    """A file's name without the ending of its format."""
-    for suffix in sorted((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES), key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
 
 
 def uncertainty_path(output: Path, bids: bool = False) -> Path:

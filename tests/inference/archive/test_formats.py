@@ -31,7 +31,8 @@ from ..conftest import identity_translator, make_bundle, make_config, textured_b
 ARRAY = textured_body((20, 18, 6)).astype(np.int16)
 OTHER = generate_uid(entropy_srcs=["other"])
 OUTPUTS = ["a.nii.gz", "b.nrrd", "c.mha", "d.mha"]
-SERIES = ["one/series-0003", "many/series-0003"]
+# Outputs of one study, by the folder of their source: series numbers need not differ.
+SERIES = {"series-0003": "many", "series-0003-2": "one", "series-0007": "many"}
 
 
 def number_7(dataset: pydicom.Dataset, _: int) -> None:
@@ -68,7 +69,8 @@ def test_an_archive_of_every_format_is_translated_in_its_formats(
     assert main(command) == 0
     assert "7 translated" in capsys.readouterr().out
     sidecars = [Path(name).with_suffix("").with_suffix(".json") for name in OUTPUTS]
-    sidecars += [Path(f"{name}.json") for name in (*SERIES, "many/series-0007")]
+    (study,) = out.glob("study-*")
+    sidecars += [study / f"{name}.json" for name in SERIES]
     for sidecar in sidecars:
         assert json.loads((out / sidecar).read_text())["synthetic"] is True
     translator = Translator.load(model, precision="fp32")
@@ -79,16 +81,16 @@ def test_an_archive_of_every_format_is_translated_in_its_formats(
         np.testing.assert_allclose(written.GetSpacing(), before.GetSpacing(), rtol=1e-15)
         np.testing.assert_allclose(written.GetDirection(), before.GetDirection(), atol=1e-15)
         assert written.GetOrigin() == before.GetOrigin()
-    for name in (*SERIES, "many/series-0007"):
-        (derived,) = find_series(out / name)
+    for name, folder in SERIES.items():
+        (derived,) = find_series(study / name)
         again = read_series(derived)
-        sources = find_series(archive / name.split("/")[0])
-        (source,) = (s for s in sources if s.number == int(name[-4:]))
+        sources = find_series(archive / folder)
+        (source,) = (s for s in sources if s.number == int(name[7:11]))
         expected = translator(read_series(source))
         np.testing.assert_allclose(again.array, expected.array, atol=1)
         np.testing.assert_array_equal(again.geometry.affine, expected.geometry.affine)
         if len(derived.files) > 1:
-            assert_same_volume(again, by_itk(out / name))
+            assert_same_volume(again, by_itk(study / name))
         dataset = pydicom.dcmread(derived.files[0])
         assert dataset.ImageType[:2] == ["DERIVED", "SECONDARY"]
         assert dataset.PatientIdentityRemoved == "YES"
@@ -133,8 +135,9 @@ def test_a_bad_series_fails_alone_and_with_its_reason(
     assert "6 translated, 1 failed" in printed.out
     assert "1 missing" in printed.err
     assert str(archive / "one") in printed.err
-    assert not (out / "one/series-0003").exists()
-    assert "one/series-0003" in (out / "manifest.csv").read_text()
+    (study,) = out.glob("study-*")
+    assert not (study / "series-0003-2").exists()
+    assert f"{study.name}/series-0003-2" in (out / "manifest.csv").read_text()
     for text in (CANARY, SERIES_UID):
         assert text.encode() not in contents(out)
 

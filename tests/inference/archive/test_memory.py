@@ -10,45 +10,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, save_bundle
-from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan, forward_bytes
+from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan
 from medstyle_gan.volumes import Workspace, read_header
 
 from ..conftest import make_bundle, make_config, rotated, textured_body
-
-
-class Chain(nn.Module):
-    """Two pointwise layers: when the second runs, its input and output are alive."""
-
-    divisor = 1
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(1, channels, 1)
-        self.second = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
-
-
-def test_a_forward_pass_is_foretold_by_what_is_alive_at_once() -> None:
-    once = forward_bytes(Chain(16), (1, 1, 32, 32), "fp32")
-    assert once == 3 * (2 * 16 * 32 * 32 * 4) + 32 * 32 * 4
-    assert forward_bytes(Chain(16), (4, 1, 32, 32), "fp32") == 4 * once
-    half = forward_bytes(Chain(16), (1, 1, 32, 32), "bf16")
-    assert 0.4 * once < half < 0.7 * once
-
-
-def test_foretelling_takes_no_memory_and_leaves_the_generator_alone() -> None:
-    generator = Chain(64)
-    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    assert forward_bytes(generator, (64, 1, 4096, 4096), "fp32") > 500 * GIBIBYTE
-    for name, tensor in generator.state_dict().items():
-        assert torch.equal(tensor, before[name])
 
 
 def header_of(tmp_path: Path, shape: tuple[int, int, int]) -> object:
@@ -116,16 +84,22 @@ def resident(kind):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(l.split()[1]) / 1024 for l in lines if l.startswith(kind))
 
-translator = Translator.load(sys.argv[1], precision="fp32")
-small, large, out = map(Path, sys.argv[2:5])
+def limited(fit):
+    fit[1]._left = 0  # all arrays in files
+    return fit
+
+model, whole_model, small, large, out = map(Path, sys.argv[1:6])
 grown = {}
-for name, path in (("small", small), ("large", large)):
+for name, model, path in (
+    ("small", model, small), ("large", model, large), ("whole", whole_model, small)
+):
+    translator = Translator.load(model, precision="fp32")
     jobs = plan_translation(translator, [path], out / name)
-    plan = MemoryPlan(translator, "scan_to_style", GIBIBYTE * 1.3, 1)
-    plan.fitting = lambda job, fitting=plan.fitting: limited(fitting(job))
-    def limited(fit):
-        fit[1]._left = 0  # all arrays in files
-        return fit
+    plan = MemoryPlan(translator, "scan_to_style", GIBIBYTE * 4, 1)
+    if name == "whole":
+        grown["foretold"] = plan.of_all(jobs).resident / 2**20
+    else:
+        plan.fitting = lambda job, fitting=plan.fitting: limited(fitting(job))
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak
     before = resident("VmRSS")
     (outcome,) = run_translation(translator, jobs, out=out / name, memory=plan)
@@ -135,27 +109,61 @@ print(json.dumps(grown))
 """
 
 
-def test_resident_memory_does_not_grow_with_the_number_of_slices(tmp_path: Path) -> None:
-    config = make_config(
-        data={"intensity": {"scan": {"name": "percentile"}, "style": {"name": "percentile"}}},
-        inference={"batch_size": 2},
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Resident memory (MiB) that translations took in a process of their own."""
+    folder = tmp_path_factory.mktemp("resident")
+    percentile = {"scan": {"name": "percentile"}, "style": {"name": "percentile"}}
+    config = make_config(data={"intensity": percentile}, inference={"batch_size": 2})
+    model = save_bundle(make_bundle(config), folder / "model")
+    whole = make_config(
+        data={"intensity": percentile, "dims": 3, "sample_size": (16, 16, 16)},
+        generator={"ngf": 8, "blocks": 1},
     )
-    model = save_bundle(make_bundle(config), tmp_path / "model")
+    whole_model = save_bundle(make_bundle(whole), folder / "whole")
     rng = np.random.default_rng(0)
     plane = (rng.normal(size=(128, 128, 1)) * 20 + 500).astype(np.int16)
     plane[:16] = plane[-16:] = plane[:, :16] = plane[:, -16:] = 0
     for name, count in (("small", 160), ("large", 800)):
         array = np.repeat(plane, count, axis=2)
         array[..., :2] = 0
-        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{name}.nii.gz")
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(model)]
-        + [str(tmp_path / name) for name in ("small.nii.gz", "large.nii.gz", "out")],
+        [sys.executable, "-c", PROGRAM, str(model), str(whole_model)]
+        + [str(folder / name) for name in ("small.nii.gz", "large.nii.gz", "out")],
         capture_output=True,
         text=True,
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    grown = json.loads(process.stdout)
+    return json.loads(process.stdout)  # type: ignore[no-any-return]
+
+
+def test_resident_memory_does_not_grow_with_the_number_of_slices(grown: dict[str, float]) -> None:
     # The large volume's arrays take 15 bytes a voxel, 150 MiB more than the small one's.
     assert grown["large"] < grown["small"] + 30
+
+
+def test_a_volume_as_a_whole_takes_what_is_foretold_and_not_much_less(
+    grown: dict[str, float],
+) -> None:
+    libraries = 0.85 * 1024
+    assert grown["whole"] <= grown["foretold"] - libraries
+    # All of `inference.feature_memory`, 2 GiB, would be far more.
+    assert grown["whole"] >= 0.25 * (grown["foretold"] - libraries)
+
+
+def test_the_estimate_of_a_small_volume_leaves_out_what_it_cannot_fill(tmp_path: Path) -> None:
+    config = make_config(
+        data={"dims": 3, "sample_size": (16, 16, 16)}, generator={"ngf": 8, "blocks": 1}
+    )
+    translator = Translator.load(make_bundle(config), precision="fp32")
+    residents = []
+    for side in (16, 64, 384):
+        plan = MemoryPlan(translator, "scan_to_style", 16 * GIBIBYTE, workers=1)
+        estimate = plan.of_volume(header_of(tmp_path, (side,) * 3))  # type: ignore[arg-type]
+        assert estimate.unit == "volume"
+        residents.append(estimate.resident / GIBIBYTE)
+    assert residents[0] < 1.2  # the libraries and the slabs, but no feature memory
+    assert residents[0] < residents[1] < residents[2]
+    assert residents[2] > 2 + 1.1  # all of the feature memory

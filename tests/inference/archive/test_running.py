@@ -19,8 +19,9 @@ from medstyle_gan.inference import (
     run_translation,
     translate_files,
 )
-from medstyle_gan.inference.outputs.hashing import hash_file
+from medstyle_gan.inference.outputs.record import hash_of_settings
 from medstyle_gan.volumes import read_volume
+from medstyle_gan.volumes.hashing import hash_file
 
 from ..conftest import CANARY, identity_translator, make_bundle, make_config
 
@@ -354,3 +355,29 @@ def test_pictures_go_back_to_grey_pictures(tmp_path: Path) -> None:
     picture = Image.open(tmp_path / "out" / "painting.png")
     assert (picture.mode, picture.size) == ("L", (19, 14))
     assert json.loads((tmp_path / "out" / "painting.json").read_text())["synthetic"] is True
+
+
+def test_inputs_that_share_an_output_fail_and_the_rest_is_done(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 19, 3), dtype=np.uint8)
+    for name in ("a.jpg", "a.png", "a_jpg.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
+    outcomes = list(
+        translate_files(colour_translator(), [tmp_path / "in"], tmp_path / "out", "style_to_scan")
+    )
+    assert sorted(outcome.status for outcome in outcomes) == ["done", "done", "failed", "failed"]
+    assert files_in(tmp_path / "out") == ["a_png.json", "a_png.png", "b.json", "b.png"]
+    reasons = [outcome.reason for outcome in outcomes if outcome.status == "failed"]
+    assert all(f"in/{name}" in reason for reason in reasons for name in ("a.jpg", "a_jpg.png"))
+    manifest = (tmp_path / "out/manifest.csv").read_text()
+    assert "shares its output's name" in manifest
+    assert str(tmp_path) not in manifest
+
+
+def test_other_neighbours_are_other_settings() -> None:
+    hashes = set()
+    for neighbours in (1, 2):
+        data = {"dims": 2.5, "neighbours": neighbours}
+        translator = Translator.load(make_bundle(make_config(data=data)), precision="fp32")
+        hashes.add(hash_of_settings(translator, "scan_to_style"))
+    assert len(hashes) == 2

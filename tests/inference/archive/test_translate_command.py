@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from medstyle_gan.cli import main
+from medstyle_gan.cli.translate import warning_of
 from medstyle_gan.config import load_config
-from medstyle_gan.inference import Translator, save_bundle
+from medstyle_gan.inference import Outcome, Translator, save_bundle
 
 from ..conftest import make_bundle, make_config
 
@@ -173,3 +174,27 @@ def test_a_diverged_models_failures_name_the_files(
     path = write_scan("a.nii")
     error = refused(capsys, model, path, "-o", tmp_path / "out")
     assert f"{path}: the generator gives NaN" in error
+
+
+@pytest.mark.parametrize(
+    ("count", "lines"),
+    [
+        (1, ["warning: a.nii: w0"]),
+        (3, ["warning: a.nii:", "  - w0", "  - w1", "  - w2"]),
+        (10, ["warning: a.nii:", "  - w0", "  - w1", "  - w2", "  and 7 more, see its JSON"]),
+    ],
+)
+def test_warnings_of_a_file_are_a_short_list(count: int, lines: list[str]) -> None:
+    warnings = tuple(f"w{number}" for number in range(count))
+    outcome = Outcome(Path("a.nii"), Path("out/a.nii"), "done", "", 1.0, warnings=warnings)
+    assert warning_of(outcome).splitlines() == lines
+
+
+def test_renaming_all_files_and_bids_exclude_each_other(
+    tmp_path: Path, model: Path, write_scan: WriteScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["translate", str(model), str(write_scan("a.nii")), "-o", str(tmp_path / "out")]
+    assert main([*command, "--deidentify", "basic", "--bids", "T2w"]) == 2
+    assert "leave out one of them" in capsys.readouterr().err
+    assert main([*command, "--deidentify", "keep-patient", "--names", str(tmp_path / "n")]) == 2
+    assert "changes no names" in capsys.readouterr().err

@@ -23,8 +23,8 @@ from tests.end_to_end.tiny import assert_same_geometry, snapshot
 from tests.volumes.dicom_objects import CANARY, write_series
 
 from ..conftest import identity_translator, make_bundle, make_config, textured_body
+from ..test_uncertainty import save_checkpoint
 from .test_planning import touch
-from .test_uncertainty import save_checkpoint
 
 WriteScan = Callable[..., Path]
 
@@ -150,15 +150,17 @@ def test_an_earlier_uncertainty_is_no_input_and_a_like_name_is(
         plan_translation(identity_translator(), [folder / "t2_uncertainty.nii"], tmp_path / "out")
 
 
-def test_names_that_clash_are_refused(tmp_path: Path) -> None:
+def test_an_uncertainty_and_another_output_are_told_apart(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.nii", "in/a_uncertainty.nii")
     translator, inputs, out = identity_translator(), [tmp_path / "in"], tmp_path / "out"
-    assert len(plan_translation(translator, inputs, out)) == 2
-    with pytest.raises(UserError, match=r"would both be written to .*a_uncertainty\.nii"):
-        plan_translation(translator, inputs, out, uncertainty=True)
-    files = [tmp_path / "in" / "a_uncertainty.nii", tmp_path / "in" / "a.nii"]
-    with pytest.raises(UserError, match="would replace the input"):
-        plan_translation(translator, files, tmp_path / "in", uncertainty=True)
+    jobs = plan_translation(translator, inputs, out)
+    assert [job.output.name for job in jobs] == ["a.nii", "a_uncertainty.nii"]
+    jobs = plan_translation(translator, inputs, out, uncertainty=True)
+    assert [[path.name for path in job.targets] for job in jobs] == [
+        ["a_nii.nii", "a_nii.json", "a_nii_uncertainty.nii"],
+        ["a_uncertainty_nii.nii", "a_uncertainty_nii.json", "a_uncertainty_nii_uncertainty.nii"],
+    ]
+    assert not any(job.fault for job in jobs)
 
 
 def _remove(path: Path) -> None:
@@ -267,7 +269,7 @@ def test_pictures_are_refused_before_any_work(
     more = ["inference.picture_output=png"] if stack else ["--direction", "style_to_scan"]
     path = write_scan("a.nii")
     assert main(command(tmp_path / "model", path, tmp_path / "out", *more)) == 2
-    told = "picture_output=nifti" if stack else "only volumes have an uncertainty"
+    told = "picture_output=nifti" if stack else "no unit that a deviation could be told in"
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
