@@ -58,8 +58,8 @@ def occlusion(given: NetworkInput, cell: int, value: float) -> Map:
             inside = given.body[part]
             if inside.any():
                 covered = given.image.clone()
-                seen = covered[(..., *part)]
-                covered[(..., *part)] = torch.where(inside, value, seen)
+                seen = covered[0][(slice(None), *part)]  # a view
+                seen.copy_(torch.where(inside, value, seen))
                 changes[part] = (given.score(covered).cpu() - plain).abs()
     return _on_slice(given, changes)
 

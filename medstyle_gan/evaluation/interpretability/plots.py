@@ -47,7 +47,7 @@ def difference_maps(
     chart = new_chart(2.0 * len(columns) + 1.0, 2.1 * len(places) + 0.4)
     panels: Any = chart.subplots(len(places), len(columns), squeeze=False)
     aspect = slice_aspect(subject.spacing, plane)
-    shown = None
+    shown: Any = None
     for panel, name in zip(panels[0], columns, strict=True):
         panel.set_title(name, fontsize=9)
     for row, place in zip(panels, places, strict=True):

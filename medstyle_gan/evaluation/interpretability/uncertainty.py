@@ -50,7 +50,8 @@ def flip_spread(candidate: Candidate, scan: Array, mask: Mask, axes: Sequence[in
     """
     seen = [np.asarray(candidate(scan, mask), np.float32)]
     for axis in axes:
-        turned, body = (np.ascontiguousarray(np.flip(array, axis)) for array in (scan, mask))
+        turned = np.ascontiguousarray(np.flip(scan, axis))
+        body = np.ascontiguousarray(np.flip(mask, axis))
         seen.append(np.flip(candidate(turned, body), axis))
     return np.std(seen, axis=0, ddof=1).astype(np.float32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def agreement(answers: Sequence[Sequence[int]], categories: int, ordered: bool =
     if len(table) < 2 or table.shape[1] == 0 or len(table.unique()) < 2:
         return float("nan")
     if len(table) == 2:
-        weights = "quadratic" if ordered else None
+        weights: Literal["quadratic"] | None = "quadratic" if ordered else None
         return float(multiclass_cohen_kappa(table[0], table[1], categories, weights=weights))
     counts = torch.stack([(table == category).sum(dim=0) for category in range(categories)], dim=1)
     return float(fleiss_kappa(counts, mode="counts"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -70,7 +70,7 @@ def reader_figures(study: ReaderStudy) -> tuple[list[Figure], list[str]]:
     return figures, notes
 
 
-def _agreements(ratings: Sequence[dict[str, Rating]], notes: list[str]) -> list[Figure]:
+def _agreements(ratings: Sequence[Mapping[str, Rating]], notes: list[str]) -> list[Figure]:
     common = sorted(set.intersection(*(set(mine) for mine in ratings)))
     which = "Cohen's (quadratic weights for quality)" if len(ratings) == 2 else "Fleiss'"
     notes.append(
