@@ -6,6 +6,7 @@ from medstyle_gan.inference.archive import Outcome, run_translation, translate_f
 from medstyle_gan.inference.bundle import (
     Bundle,
     describe_collections,
+    joined_state,
     model_hash,
     without_local_paths,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "export_bundle",
     "find_bundle",
     "format_card",
+    "joined_state",
     "load_bundle",
     "model_hash",
     "plan_outputs",

@@ -32,9 +32,10 @@ def gradients(method: CycleGAN) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("name", ["resnet", "switchable"])
 @pytest.mark.filterwarnings("ignore")  # of torch's own compiler
-def test_compiled_networks_have_the_same_gradients_and_names() -> None:
-    config = load_config(None, TINY)
+def test_compiled_networks_have_the_same_gradients_and_names(name: str) -> None:
+    config = load_config(None, [*TINY, f"generator.name={name}"])
     torch.manual_seed(0)
     method = CycleGAN(config)
     names, expected = list(method.state_dict()), gradients(method)
