@@ -19,38 +19,28 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
-import torch
-from nibabel.orientations import apply_orientation, io_orientation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Where `python -I` leaves the script's own folder out.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from recipes.contrast_figures import TRUTH, Row, format_rows, measure
 from recipes.contrast_picture import draw
 from recipes.low_contrast import write_openms_collections
 
 import medstyle_gan
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.data import find_collection, prepare_collection
-from medstyle_gan.data.phantom import PhantomFolders, Tissue, write_phantom_collections
+from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import Comparison, compare_pairs, find_pairs, fit_references
-from medstyle_gan.evaluation.contrast import (
-    adaptive_histogram_equalization,
-    contrast_to_noise,
-    tissue_core,
-)
-from medstyle_gan.evaluation.scoring import score_comparison
+from medstyle_gan.evaluation.contrast import adaptive_histogram_equalization
 from medstyle_gan.inference import Translator
-from medstyle_gan.methods.affine_structure import gradient_correlation
-from medstyle_gan.volumes import atomic_file, read_volume
+from medstyle_gan.volumes import atomic_file
 
 _RECIPE = Path(__file__).resolve().parents[1] / "configs" / "contrast_enhancement.yaml"
-_TRUTH = "true high contrast"
 # Sizes for minutes on one core; all else is the recipe's.
 _SMALL = {
     "generator.ngf": 16,
@@ -73,29 +63,6 @@ _GRIDS = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """Figures of one candidate, means over the held-out subjects.
-
-    Attributes:
-        data: `phantoms` or `openms`.
-        name: the candidate.
-        grey_white: contrast-to-noise ratio of grey and white matter.
-        fluid_grey: that of fluid and grey matter.
-        kept: gradient correlation with the scan.
-        true_edges: gradient correlation with the true high-contrast volume.
-        ssim: to that volume.
-    """
-
-    data: str
-    name: str
-    grey_white: float
-    fluid_grey: float
-    kept: float
-    true_edges: float
-    ssim: float
-
-
 def main(argv: list[str] | None = None) -> int:
     """Trains, prints the table and writes the files; returns the exit code."""
     args = _arguments(argv)
@@ -109,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
             translator = Translator.load(run)
             models[data] = {"steps": translator.steps, "model_hash": translator.model_hash}
             comparisons[data] = list(_compare(translator, folders))
-            measured = _measure(data, comparisons[data], folders)
-            print(_table(measured), flush=True)
+            measured = measure(data, comparisons[data], folders)
+            print(format_rows(measured), flush=True)
             rows += measured
         figures = {"models": models, "rows": [asdict(row) for row in rows]}
         with atomic_file(out / "contrast.json") as file:
@@ -166,59 +133,14 @@ def _train(data: str, folders: PhantomFolders, out: Path, args: argparse.Namespa
 def _compare(translator: Translator, folders: PhantomFolders) -> Iterator[Comparison]:
     """The held-out pairs with every candidate, at the scans' own resolution."""
     config: Config = translator.config
-    style = prepare_collection(find_collection(str(folders.style)), config.data, "style")
+    collection = find_collection(str(folders.style), config.data.subject_pattern)
+    style = prepare_collection(collection, config.data, "style")
     references = fit_references(style, config.data.plane)
     references["CLAHE"] = adaptive_histogram_equalization
     pairs = find_pairs(config.data.pairs.model_copy(update={"folder": str(folders.pairs)}))
     for comparison in compare_pairs(translator, pairs, config, references, ("native",)):
-        comparison.candidates[_TRUTH] = comparison.truth
+        comparison.candidates[TRUTH] = comparison.truth
         yield comparison
-
-
-def _measure(data: str, comparisons: list[Comparison], folders: PhantomFolders) -> list[Row]:
-    found: dict[str, list[list[float]]] = {}
-    for comparison in comparisons:
-        labels = read_volume(folders.pairs / comparison.subject / "labels.nii.gz")
-        turn = io_orientation(labels.geometry.affine)
-        turned = apply_orientation(np.asarray(labels.array), turn).astype(int)
-        fluid, grey, white = (
-            tissue_core(turned, tissue) & comparison.mask
-            for tissue in (Tissue.CSF, Tissue.GREY_MATTER, Tissue.WHITE_MATTER)
-        )
-        ssim = {row.name: row.ssim for row in score_comparison(comparison)}
-        for name, candidate in comparison.candidates.items():
-            found.setdefault(name, []).append(
-                [
-                    contrast_to_noise(candidate, grey, white),
-                    contrast_to_noise(candidate, fluid, grey),
-                    _edges_in_common(candidate, comparison.scan, comparison.mask),
-                    _edges_in_common(candidate, comparison.truth, comparison.mask),
-                    ssim[name],
-                ]
-            )
-    means = {name: np.mean(values, axis=0) for name, values in found.items()}
-    return [Row(data, name, *(round(float(v), 4) for v in mean)) for name, mean in means.items()]
-
-
-def _edges_in_common(image: np.ndarray, other: np.ndarray, mask: np.ndarray) -> float:
-    """Gradient correlation, the mean over the axial slices that hold the head."""
-    slices = np.flatnonzero(mask.any(axis=(0, 1)))
-    one, two = (
-        torch.from_numpy(np.ascontiguousarray(a[..., slices].transpose(2, 0, 1)))[:, None]
-        for a in (image, other)
-    )
-    pairs = zip(one.split(1), two.split(1), strict=True)
-    return float(np.mean([gradient_correlation(a, b) for a, b in pairs]))
-
-
-def _table(rows: list[Row]) -> str:
-    lines = [f"{rows[0].data:<20} CNR grey-white  CNR fluid-grey  edges: scan's  the truth's  SSIM"]
-    for row in rows:
-        lines.append(
-            f"{row.name.replace('_', ' '):<20} {row.grey_white:14.2f}  {row.fluid_grey:14.2f}  "
-            f"{row.kept:13.3f}  {row.true_edges:11.3f}  {row.ssim:.3f}"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

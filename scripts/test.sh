@@ -13,6 +13,7 @@ cd "$repository"
 "$venv/bin/python" -m mypy
 
 # Two processes of one thread each: small networks gain nothing from more threads. A file's
-# tests stay in one process, which then trains its shared models once.
+# tests stay in one process, which then trains its shared models once; the files come in the order
+# of tests/conftest.py, not in that of their numbers of tests.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

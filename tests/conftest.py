@@ -8,7 +8,17 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+# Where the long tests are, longest first. Two processes share the files, and one that got a long
+# file last would work on it alone.
+LONG = ("training", "scripts", "inference", "end_to_end", "data", "methods", "cli")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        room = item.path.relative_to(REPOSITORY / "tests").parts[0]
+        return LONG.index(room) if room in LONG else len(LONG)
+
+    items.sort(key=turn)
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_tests:
         return

@@ -20,6 +20,9 @@ ROOMS = [
     *("cli", "training", "evaluation", "inference", "methods"),
     *("data", "losses", "networks", "volumes", "config"),
 ]
+# The same inside inference/; its plain files, a translator of one volume, are one room, and
+# those of `stylize`, which write as archives do, another.
+INNER_ROOMS = ["archive", "stylize", "outputs", "translator", "bundles", "network"]
 LOWEST = {"errors"}  # top-level modules that anything may import
 # Only volumes/ opens an image file; nibabel's geometry and PIL's drawing are for all.
 IMAGE_LIBRARIES = {"imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
@@ -81,6 +84,30 @@ def test_rooms_import_one_way(path: Path) -> None:
         f"line {line}: {name}"
         for name, line in imported(path)
         if (other := room_imported(name)) is not None and other not in allowed
+    ]
+    assert not wrong
+
+
+def inner_room(parts: tuple[str, ...]) -> str:
+    """The room inside inference/ of a module, by its path below that."""
+    first = parts[0].removesuffix(".py")
+    if first in INNER_ROOMS:
+        return first
+    return "stylize" if first.startswith("styliz") else "translator"
+
+
+@each_module
+def test_rooms_of_inference_import_one_way(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    if parts[0] != "inference" or parts[1] == "__init__.py":
+        return
+    allowed = INNER_ROOMS[INNER_ROOMS.index(inner_room(parts[1:])) :]
+    prefix = "medstyle_gan.inference."
+    wrong = [
+        f"line {line}: {name}"
+        for name, line in imported(path)
+        if name.startswith(prefix)
+        and inner_room(tuple(name.removeprefix(prefix).split("."))) not in allowed
     ]
     assert not wrong
 

@@ -18,8 +18,8 @@ from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
     from medstyle_gan.inference import Outcome
-    from medstyle_gan.inference.kinds import Patients
-    from medstyle_gan.inference.sharding import Shard
+    from medstyle_gan.inference.archive.kinds import Patients
+    from medstyle_gan.inference.archive.sharding import Shard
 
 _BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}]"
 _SHOWN = 10  # warnings of single files
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: for a model, input or output that is refused, and when no file at all could
             be translated because each of them is unusable.
     """
-    from medstyle_gan.inference.sharding import launched_shard, parse_shard
+    from medstyle_gan.inference.archive.sharding import launched_shard, parse_shard
 
     part, launched = parse_shard(args.shard), launched_shard()
     _refuse_numbers(args, launched.count)
@@ -184,9 +184,9 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         plan_translation,
         run_translation,
     )
-    from medstyle_gan.inference.bids import write_dataset_description
-    from medstyle_gan.inference.memory import GIBIBYTE, MemoryPlan
-    from medstyle_gan.inference.planning import names_a_file
+    from medstyle_gan.inference.archive.bids import write_dataset_description
+    from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan
+    from medstyle_gan.inference.archive.planning import names_a_file
 
     inputs, overrides = split_overrides(args.inputs)
     bundle = load_bundle(args.model)
@@ -250,7 +250,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
 
 
 def _patients(args: argparse.Namespace, shard: Shard, dicom: bool) -> Patients:
-    from medstyle_gan.inference.kinds import Patients
+    from medstyle_gan.inference.archive.kinds import Patients
     from medstyle_gan.volumes import UidMap
 
     refuse_secrets_in_output(args.out, uid_key=args.uid_key)
@@ -266,7 +266,7 @@ def _patients(args: argparse.Namespace, shard: Shard, dicom: bool) -> Patients:
 
 def _own_device(device: str) -> str:
     """`auto`, or the GPU of this process where a launcher started one for each."""
-    from medstyle_gan.inference.sharding import local_rank
+    from medstyle_gan.inference.archive.sharding import local_rank
 
     rank = local_rank()
     if device == "auto" and rank is not None:

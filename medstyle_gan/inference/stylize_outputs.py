@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.committing import take_place
+from medstyle_gan.inference.outputs.committing import take_place
+from medstyle_gan.inference.outputs.sidecar import NOTE, write_sidecar
 from medstyle_gan.inference.picture_stack import (
     refuse_other_files,
     volume_slices,
     write_picture_stack,
 )
-from medstyle_gan.inference.sidecar import NOTE, write_sidecar
 from medstyle_gan.inference.stylizing import Row, Stylized
 from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.volumes import (

@@ -22,11 +22,11 @@ from medstyle_gan.config.schema import default_config
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import from_slices, restore_array, to_slices
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import package_versions
-from medstyle_gan.inference.generators import resolve_device
+from medstyle_gan.inference.bundles.bundle import package_versions
+from medstyle_gan.inference.network.arithmetic import resolve_device
+from medstyle_gan.inference.outputs.sidecar import NOTE
 from medstyle_gan.inference.pictures import COLOUR_SCALE
 from medstyle_gan.inference.quantization import output_dtype, quantize
-from medstyle_gan.inference.sidecar import NOTE
 from medstyle_gan.inference.stylize_inputs import (
     Image,
     LoadedStyle,

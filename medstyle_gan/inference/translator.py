@@ -28,17 +28,17 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume, restore_array
 from medstyle_gan.data.words import DOMAINS, Direction, Domain
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.bundle_files import load_bundle
+from medstyle_gan.inference.bundles.bundle import Bundle
+from medstyle_gan.inference.bundles.bundle_files import load_bundle
+from medstyle_gan.inference.bundles.loading import load_networks
 from medstyle_gan.inference.images import Image as ImageLike
 from medstyle_gan.inference.images import as_volume, like
-from medstyle_gan.inference.loading import load_networks
-from medstyle_gan.inference.network import Network, OnProgress
-from medstyle_gan.inference.paths import translate_mirrored
+from medstyle_gan.inference.network.network import Network, OnProgress
+from medstyle_gan.inference.network.paths import translate_mirrored
+from medstyle_gan.inference.network.stacks import translate_stack
 from medstyle_gan.inference.pictures import COLOUR_SCALE, translate_picture
 from medstyle_gan.inference.quantization import output_dtype, quantize
 from medstyle_gan.inference.scope import ScopeReport, check_scope, refuse_out_of_scope
-from medstyle_gan.inference.stacks import translate_stack
 from medstyle_gan.inference.translation import Translation, count_clipped, native_body
 from medstyle_gan.inference.uncertainty import (
     native_spread,

@@ -21,10 +21,10 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.generators import restore_generator
-from medstyle_gan.inference.network import Network, OnProgress, part_of
-from medstyle_gan.inference.paths import mirrored_axes, moved_axes, translate_flipped
+from medstyle_gan.inference.bundles.bundle import Bundle
+from medstyle_gan.inference.bundles.generators import restore_generator
+from medstyle_gan.inference.network.network import Network, OnProgress, part_of
+from medstyle_gan.inference.network.paths import mirrored_axes, moved_axes, translate_flipped
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,13 +12,14 @@ from matplotlib.figure import Figure
 from medstyle_gan.data.preprocessing import display_image, slice_aspect
 from medstyle_gan.evaluation import Comparison
 from medstyle_gan.volumes import atomic_file
+from recipes.contrast_figures import TRUTH, Row
 
 _SHOWN = {
     "doing_nothing": "low-contrast scan",
     "histogram_matching": "histogram matching",
     "CLAHE": "CLAHE",
     "translation": "translation (synthetic)",
-    "true high contrast": "true high contrast",
+    TRUTH: "true high contrast",
 }
 _CAPTION = (
     "CNR: contrast-to-noise ratio of grey and white matter. "
@@ -27,13 +27,13 @@ _CAPTION = (
 )
 
 
-def draw(path: Path, comparisons: Mapping[str, Sequence[Comparison]], rows: Sequence[Any]) -> None:
+def draw(path: Path, comparisons: Mapping[str, Sequence[Comparison]], rows: Sequence[Row]) -> None:
     """Draws a middle slice of the first held-out subject of each data set, as a PNG.
 
     Args:
         path: The PNG; it appears whole or not at all.
         comparisons: Data set → its comparisons.
-        rows: The figures of all candidates, as the script's `Row`.
+        rows: The figures of all candidates.
 
     Raises:
         UserError: The file cannot be written.

@@ -14,7 +14,7 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator
-from medstyle_gan.inference.streaming import can_stream
+from medstyle_gan.inference.network.streaming import can_stream
 from medstyle_gan.networks import ResNetGenerator, build_generator
 from medstyle_gan.networks.winograd import WinogradConv
 from medstyle_gan.volumes import Geometry, Picture, Volume, read_volume, write_volume

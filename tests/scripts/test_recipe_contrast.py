@@ -46,7 +46,7 @@ def openms_like(folder: Path) -> Path:
     shape, spacing = (56, 56, 14), 3.5
     grids = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     radius = np.sqrt(grids[0] ** 2 + grids[1] ** 2 + 0.2 * grids[2] ** 2)
-    region = np.digitize(radius, [0.2, 0.4, 0.6, 0.9])  # fluid, white, grey, scalp, air
+    region = np.digitize(radius, [0.2, 0.4, 0.72, 0.9])  # fluid, white, grey, scalp, air
     rng = np.random.default_rng(0)
 
     def save(path: Path, values: tuple[float, ...], noise: float = 8) -> None:

@@ -144,7 +144,7 @@ def runs(folders: PhantomFolders, tmp_path_factory: pytest.TempPathFactory) -> R
         for rank in (0, 1)
     ]
     try:
-        errors = [process.communicate(timeout=100)[1] for process in processes]
+        errors = [process.communicate(timeout=400)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()

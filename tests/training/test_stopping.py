@@ -16,28 +16,33 @@ from medstyle_gan.training.trainer import make_trainer
 from tests.conftest import REPOSITORY
 from tests.training.dummy_method import DummyMethod, Samples
 
+# The reason of the stop → the signal, whom it reaches, in which step, and whose time is over.
+CASES: dict[str, tuple[int, int, int, int]] = {
+    "TERMINATED": (signal.SIGTERM, 1, 5, -1),
+    "WARNED": (signal.SIGUSR1, 0, 5, -1),
+    "TIME_IS_OVER": (0, 0, 5, 0),
+    "NONE": (0, 0, 5, 1),  # the first rank's clock alone counts
+}
 
-@pytest.mark.parametrize(
-    ("number", "rank", "late_rank", "reason"),
-    [
-        (signal.SIGTERM, 1, -1, "TERMINATED"),
-        (signal.SIGUSR1, 0, -1, "WARNED"),
-        (0, 0, 0, "TIME_IS_OVER"),
-        (0, 0, 1, "NONE"),  # the first rank's clock alone counts
-    ],
-)
-def test_two_ranks_stop_after_the_same_step(
-    number: int, rank: int, late_rank: int, reason: str, tmp_path: Path
-) -> None:
-    arguments = [str(tmp_path), str(int(number)), str(rank), "5", str(late_rank)]
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks saw of each case; started once, as importing is most of their time."""
+    folder = tmp_path_factory.mktemp("ranks")
+    cases = json.dumps([[name, *map(int, case)] for name, case in CASES.items()])
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*torchrun, "-m", "tests.training.two_ranks", *arguments]
+    command = [*torchrun, "-m", "tests.training.two_ranks", str(folder), cases]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, done.stderr
-    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+    return folder
+
+
+@pytest.mark.parametrize("reason", CASES)
+def test_two_ranks_stop_after_the_same_step(reason: str, stopped: Path) -> None:
+    first, second = (json.loads((stopped / f"{reason}.rank{r}.json").read_text()) for r in (0, 1))
     assert first == second
     assert first["reason"] == reason
     # With a signal not long after the step that it came in; 400 is the whole training.

@@ -1,4 +1,11 @@
-"""One of two ranks that train a dummy; a signal reaches one of them in the midst of a step."""
+"""One of two ranks that train dummies; a signal reaches one of them in the midst of a step.
+
+    python -m tests.training.two_ranks OUT CASES
+
+CASES is a JSON list of `[name, signal, rank, step, late rank]`: the signal (0: none) reaches that
+rank in that step, and the late rank's time is over from the start. What rank r saw of a case goes
+to `OUT/<name>.rank<r>.json`.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +48,19 @@ class _Stop(L.Callback):
 
 
 def main() -> None:
-    out, number, rank, at, late_rank = Path(sys.argv[1]), *map(float, sys.argv[2:])
+    out, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
     torch.set_num_threads(1)
     config = load_config(None, ["training.accelerator=cpu", "training.devices=2"])
-    method = Signalled(int(number), int(rank), int(at))
-    late = os.environ["LOCAL_RANK"] == str(int(late_rank))
-    deadline = time.monotonic() if late else None
-    with processes_of(config, out, resume=False) as launch, Interruption(deadline) as interruption:
-        callbacks: list[L.Callback] = [Stopping(interruption), _Stop(interruption)]
-        trainer = make_trainer(config, "fp32", callbacks, None, launch.environment)
-        trainer.fit(method, torch.utils.data.DataLoader(Samples(400), batch_size=1))
-    report = {"step": method.step, "reason": interruption.reason.name}
-    (out / f"rank{trainer.global_rank}.json").write_text(json.dumps(report))
+    with processes_of(config, out, resume=False) as launch:
+        for name, number, rank, at, late_rank in cases:
+            method = Signalled(number, rank, at)
+            late = os.environ["LOCAL_RANK"] == str(late_rank)
+            with Interruption(time.monotonic() if late else None) as interruption:
+                callbacks: list[L.Callback] = [Stopping(interruption), _Stop(interruption)]
+                trainer = make_trainer(config, "fp32", callbacks, None, launch.environment)
+                trainer.fit(method, torch.utils.data.DataLoader(Samples(400), batch_size=1))
+            report = {"step": method.step, "reason": interruption.reason.name}
+            (out / f"{name}.rank{trainer.global_rank}.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":
