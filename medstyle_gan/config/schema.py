@@ -22,6 +22,7 @@ from medstyle_gan.config.network_sections import (
 )
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
 
+# Optimising a picture has no other terms to be in balance with: these are the usual weights.
 _OF_ITS_OWN = {
     "gatys": {
         "perceptual": PerceptualLossConfig(weight=1.0),
