@@ -8,9 +8,9 @@ volumes are, on real T1-weighted scans whose contrast is lowered here. Minutes e
 core; what is trained already is not trained again, and a stopped training goes on.
 
 Measured on held-out subjects at the scans' own resolution, of the translation and of what needs no
-network (doing nothing, percentile and histogram matching, CLAHE): contrast-to-noise between grey
-and white matter and between fluid and grey matter, the correlation of the gradients with the
-scan's and with the true high-contrast volume's, and SSIM to the latter.
+network (doing nothing, percentile and histogram matching, CLAHE, smoothing): contrast-to-noise
+between grey and white matter and between fluid and grey matter, the correlation of the gradients
+with the scan's and with the true high-contrast volume's, and SSIM to the latter.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from medstyle_gan.data import find_collection, prepare_collection
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import Comparison, compare_pairs, find_pairs, fit_references
-from medstyle_gan.evaluation.contrast import adaptive_histogram_equalization
+from medstyle_gan.evaluation.contrast import adaptive_histogram_equalization, smoothing
 from medstyle_gan.inference import Translator
 from medstyle_gan.volumes import atomic_file
 
@@ -136,7 +136,7 @@ def _compare(translator: Translator, folders: PhantomFolders) -> Iterator[Compar
     collection = find_collection(str(folders.style), config.data.subject_pattern)
     style = prepare_collection(collection, config.data, "style")
     references = fit_references(style, config.data.plane)
-    references["CLAHE"] = adaptive_histogram_equalization
+    references |= {"CLAHE": adaptive_histogram_equalization, "smoothing": smoothing}
     pairs = find_pairs(config.data.pairs.model_copy(update={"folder": str(folders.pairs)}))
     for comparison in compare_pairs(translator, pairs, config, references, ("native",)):
         comparison.candidates[TRUTH] = comparison.truth

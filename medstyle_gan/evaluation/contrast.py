@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, generate_binary_structure
+from scipy.ndimage import binary_erosion, gaussian_filter, generate_binary_structure
 from skimage.exposure import equalize_adapthist
 
 Array = NDArray[np.floating]
@@ -76,3 +76,18 @@ def adaptive_histogram_equalization(scan: NDArray[np.float32], foreground: Mask)
         inside = foreground[..., z]
         equal[..., z][inside] = (2 * equalize_adapthist(image) - 1)[inside]
     return equal
+
+
+def smoothing(scan: NDArray[np.float32], foreground: Mask) -> Array:
+    """A Gaussian of one pixel in each axial slice: the cheapest way to raise contrast-to-noise.
+
+    What gains no more than this has removed noise, or detail, and not raised contrast.
+
+    Args:
+        scan: (X, Y, Z) in [-1, 1].
+        foreground: bool (X, Y, Z); what lies outside it is kept.
+
+    Returns:
+        (X, Y, Z) float32 in [-1, 1].
+    """
+    return np.where(foreground, gaussian_filter(scan, (1.0, 1.0, 0.0)), scan)

@@ -18,6 +18,7 @@ _SHOWN = {
     "doing_nothing": "low-contrast scan",
     "histogram_matching": "histogram matching",
     "CLAHE": "CLAHE",
+    "smoothing": "smoothing",
     "translation": "translation (synthetic)",
     TRUTH: "true high contrast",
 }
@@ -38,7 +39,7 @@ def draw(path: Path, comparisons: Mapping[str, Sequence[Comparison]], rows: Sequ
     Raises:
         UserError: The file cannot be written.
     """
-    figure = Figure(figsize=(12.5, 3.3 * len(comparisons) + 0.4), layout="constrained", dpi=110)
+    figure = Figure(figsize=(14.5, 3.0 * len(comparisons) + 0.4), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(comparisons), len(_SHOWN), squeeze=False)
     by_name = {(row.data, row.name): row for row in rows}

@@ -8,6 +8,7 @@ from medstyle_gan.data.phantom import Tissue, make_phantom
 from medstyle_gan.evaluation.contrast import (
     adaptive_histogram_equalization,
     contrast_to_noise,
+    smoothing,
     tissue_core,
 )
 
@@ -85,3 +86,19 @@ def test_high_contrast_phantoms_have_more_of_it_than_their_scans() -> None:
     for image in (phantom.scan, phantom.style):
         means = [image[tissue_core(phantom.labels, tissue)].mean() for tissue in order]
         assert means == sorted(means)
+
+
+def test_smoothing_raises_the_ratio_and_keeps_the_means_and_the_background() -> None:
+    first, second = halves((40, 40, 6))
+    image = np.random.default_rng(2).normal(0, 0.1, first.shape).astype(np.float32)
+    image[second] += 0.1
+    foreground = np.ones(first.shape, bool)
+    foreground[:, :4] = False
+    smooth = smoothing(image, foreground)
+    np.testing.assert_array_equal(smooth[~foreground], image[~foreground])
+    inside = [core & foreground for core in (first, second)]
+    for tissue in inside:
+        assert smooth[tissue].mean() == pytest.approx(image[tissue].mean(), abs=0.01)
+    # White noise loses a Gaussian's 1 / (2 sigma sqrt(pi)) along each of two axes.
+    gained = contrast_to_noise(smooth, *inside) / contrast_to_noise(image, *inside)
+    assert 2.5 < gained < 2 * np.sqrt(np.pi)

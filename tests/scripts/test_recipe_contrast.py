@@ -32,6 +32,7 @@ NAMES = {
     "percentile_matching",
     "histogram_matching",
     "CLAHE",
+    "smoothing",
     "true high contrast",
 }
 
