@@ -31,6 +31,11 @@ def png_bytes(chart: Chart) -> bytes:
     return encoded.getvalue()
 
 
+def legend_beside(chart: Chart, panel: Any) -> None:
+    """A panel's legend at the right of the whole chart, where it covers no curve."""
+    chart.legend(*panel.get_legend_handles_labels(), fontsize=8, loc="outside right upper")
+
+
 def said(name: str) -> str:
     """A candidate's or metric's name in words."""
     return name.replace("_", " ")
