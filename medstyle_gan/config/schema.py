@@ -15,9 +15,9 @@ from medstyle_gan.config.inference_sections import InferenceConfig, StylizeConfi
 from medstyle_gan.config.loss_section import LossConfig, PerceptualLossConfig, StyleLossConfig
 from medstyle_gan.config.method_section import CycleGANConfig, GatysConfig
 from medstyle_gan.config.network_sections import (
+    GeneratorConfig,
     PatchGANConfig,
     ResNetGeneratorConfig,
-    UNetGeneratorConfig,
     VGGConfig,
 )
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
@@ -43,9 +43,9 @@ class Config(Section):
         default_factory=CycleGANConfig,
         description="how a translator is learned (train), or a picture optimised (stylize)",
     )
-    generator: Annotated[
-        ResNetGeneratorConfig | UNetGeneratorConfig, Field(discriminator="name")
-    ] = Field(default_factory=ResNetGeneratorConfig, description="both generators")
+    generator: Annotated[GeneratorConfig, Field(discriminator="name")] = Field(
+        default_factory=ResNetGeneratorConfig, description="both generators"
+    )
     discriminator: PatchGANConfig = Field(
         default_factory=PatchGANConfig, description="both discriminators"
     )

@@ -8,6 +8,7 @@ from medstyle_gan.inference.archive.running import Outcome, run_translation, tra
 from medstyle_gan.inference.bundles.bundle import (
     Bundle,
     describe_collections,
+    joined_state,
     model_hash,
     without_local_paths,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "export_bundle",
     "find_bundle",
     "format_card",
+    "joined_state",
     "load_bundle",
     "model_hash",
     "plan_outputs",

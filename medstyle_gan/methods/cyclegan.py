@@ -1,10 +1,13 @@
 """CycleGAN (Zhu et al. 2017) with VGG-19 perceptual and Gram-style regularisers.
 
 Two generators translate between the domains, two discriminators judge each domain, and
-an image translated there and back must come back. One joint backward serves generators
-and discriminators: the generators' loss passes through the discriminators with their
-parameters detached, and the discriminators' loss sees detached translations, so that each
-network gets exactly the gradient that it gets in the alternating form.
+an image translated there and back must come back. The generators may share their layers
+(`generator.name=switchable`): the losses of both directions then reach the same weights.
+
+One joint backward serves generators and discriminators: the generators' loss passes through
+the discriminators with their parameters detached, and the discriminators' loss sees detached
+translations, so that each network gets exactly the gradient that it gets in the alternating
+form.
 
 A step whose loss or gradients are not finite is skipped: it counts, but leaves weights,
 optimisers and moving average as they were. That is decided on the device, from gradients
@@ -33,8 +36,9 @@ from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import (
     adapt_channels,
     build_discriminator,
-    build_generator,
+    build_generators,
     middle_slice,
+    parameters_of,
 )
 from medstyle_gan.networks.precision import at_least_fp32
 
@@ -71,8 +75,9 @@ class CycleGAN(L.LightningModule):
         self.config = config
         self.channels = {"scan": scan_channels, "style": style_channels}
         dims = config.data.spatial_dims
-        self.scan_to_style = build_generator(config.generator, scan_channels, style_channels, dims)
-        self.style_to_scan = build_generator(config.generator, style_channels, scan_channels, dims)
+        self.scan_to_style, self.style_to_scan = build_generators(
+            config.generator, scan_channels, style_channels, dims
+        )
         self.scan_discriminator = build_discriminator(config.discriminator, scan_channels, dims)
         self.style_discriminator = build_discriminator(config.discriminator, style_channels, dims)
         self.adversarial = AdversarialLoss(config.loss.adversarial.name)
@@ -264,8 +269,8 @@ class CycleGAN(L.LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the generators, one for the discriminators."""
         method = self.settings
-        generators = [p for g in self.generators.values() for p in g.parameters()]
-        discriminators = [p for d in self.discriminators.values() for p in d.parameters()]
+        generators = parameters_of(self.generators.values())
+        discriminators = parameters_of(self.discriminators.values())
         return [
             torch.optim.Adam(
                 generators, lr=method.generator_learning_rate, betas=method.betas, fused=True

@@ -18,7 +18,7 @@ from medstyle_gan.config.durations import seconds_in
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.data.words import OTHER, Domain
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Bundle, describe_collections, save_bundle
+from medstyle_gan.inference import Bundle, describe_collections, joined_state, save_bundle
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.training.checkpoint import Circumstances
@@ -295,8 +295,4 @@ def _callbacks(
 
 def _generator_weights(method: CycleGAN) -> dict[str, torch.Tensor]:
     generators = method.ema.generators if method.config.inference.ema else method.generators
-    return {
-        f"{direction}.{name}": tensor
-        for direction, generator in generators.items()
-        for name, tensor in generator.state_dict().items()
-    }
+    return joined_state({d: generator.state_dict() for d, generator in generators.items()})

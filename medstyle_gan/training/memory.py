@@ -18,7 +18,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.methods import METHODS, CycleGAN
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, wanted_layers
 from medstyle_gan.methods.vgg_views import Views
-from medstyle_gan.networks import VGG19Features
+from medstyle_gan.networks import VGG19Features, parameters_of
 from medstyle_gan.networks.precision import Precision
 from medstyle_gan.networks.resnet import ResidualBlock
 
@@ -67,7 +67,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
                 for module in method.modules():
                     if isinstance(module, ResidualBlock):  # autograd's hooks see nothing kept
                         module.register_forward_pre_hook(keep_input)
-            weights = [p for n in method.trained_networks().values() for p in n.parameters()]
+            weights = parameters_of(method.trained_networks().values())
             for tensor in [*weights, *method.buffers()]:
                 keep(tensor)
             real = {domain: torch.empty(shape) for domain, shape in shapes.items()}
@@ -80,7 +80,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
                 total = sum(term.value for term in (terms | judged).values())
             saved = sum(storage.nbytes() for storage in kept.values())
             del total
-            averaged = [p for g in method.generators.values() for p in g.parameters()]
+            averaged = parameters_of(method.generators.values())
             pooled = sum(t[0].nbytes for t in real.values()) * method.settings.pool_size
             return int(saved + 3 * _nbytes(weights) + _nbytes(averaged) + pooled)
     finally:

@@ -21,6 +21,7 @@ KINDS = {
     "mr_t1_to_t2_3d": "mr_t1_to_t2",
     "mr_scanner_harmonization": "mr_scanner",
     "cbct_to_ct": "cbct_to_ct",
+    "contrast_enhancement": "mr_contrast",
 }
 RECIPES = sorted((REPOSITORY / "configs").glob("*.yaml"))
 

@@ -37,11 +37,14 @@ def gradients(method: CycleGAN) -> dict[str, torch.Tensor]:
 # The C++ of all networks takes two minutes to build: that of one is built here, and the others are
 # traced and differentiated as for it, but run by torch's own operators.
 @pytest.mark.filterwarnings("ignore")  # of torch's own compiler
-@pytest.mark.parametrize("built", ["style_discriminator", None])
+@pytest.mark.parametrize(
+    ("built", "generator"),
+    [("style_discriminator", "resnet"), (None, "resnet"), (None, "switchable")],
+)
 def test_compiled_networks_have_the_same_gradients_and_names(
-    built: str | None, monkeypatch: pytest.MonkeyPatch
+    built: str | None, generator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_config(None, TINY)
+    config = load_config(None, [*TINY, f"generator.name={generator}"])
     torch.manual_seed(0)
     method = CycleGAN(config)
     names, expected = list(method.state_dict()), gradients(method)

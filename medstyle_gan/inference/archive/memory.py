@@ -233,7 +233,7 @@ class MemoryPlan:
         generators = list(self.translator.generators.values())
         if uncertainty:  # those of earlier checkpoints are there too
             generators += [n.generator for n in self.translator.networks(self.direction)[1:]]
-        return sum(t.nbytes for g in generators for t in (*g.parameters(), *g.buffers()))
+        return sum(t.nbytes for t in _tensors(nn.ModuleList(generators)))  # what is shared, once
 
     def _on_gpu(self) -> bool:
         return self.translator.device.type != "cpu"

@@ -19,6 +19,8 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import DIRECTIONS
 
+SHARED = "shared"
+
 UNRECORDED_FILE = "(a local file, not recorded)"
 
 _PACKAGES = ("torch", "monai", "nibabel", "numpy", "lightning")
@@ -58,8 +60,8 @@ class Bundle:
 
     Attributes:
         config: resolved settings of the training, local paths dropped on saving.
-        state: weights, `scan_to_style.<parameter>` and `style_to_scan.<parameter>`; empty where
-            the generators are ONNX graphs.
+        state: weights, `scan_to_style.<parameter>` and `style_to_scan.<parameter>`, and
+            `shared.<parameter>` for those of both; empty where the generators are ONNX graphs.
         channels: domain → channels of its samples, 1 (grey) or 3 (colour).
         scales: domain → typical intensity scale, which gives translations native units.
         integer: domain → whether all its volumes hold integers.
@@ -103,14 +105,41 @@ class Bundle:
             for direction in DIRECTIONS
         }
 
+    @property
+    def shared_parameters(self) -> int:
+        """How many of those numbers are the same ones in both directions."""
+        return sum(tensor.numel() for tensor in self._state_of(SHARED).values())
+
     def generator_state(self, direction: str) -> dict[str, Tensor]:
         """Weights of one direction's generator, named as its own `state_dict` names them."""
-        prefix = f"{direction}."
+        return self._state_of(SHARED) | self._state_of(direction)
+
+    def _state_of(self, owner: str) -> dict[str, Tensor]:
+        prefix = f"{owner}."
         return {
             name.removeprefix(prefix): tensor
             for name, tensor in self.state.items()
             if name.startswith(prefix)
         }
+
+
+def joined_state(generators: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The `state` of a bundle: what both generators have in the same memory is in it once.
+
+    Args:
+        generators: direction → state dict of its generator.
+    """
+    first, second = (generators[direction] for direction in DIRECTIONS)
+    shared = [n for n in first if n in second and _is_same_memory(first[n], second[n])]
+    state = {f"{SHARED}.{name}": first[name] for name in shared}
+    for direction in DIRECTIONS:
+        own = generators[direction]
+        state |= {f"{direction}.{n}": tensor for n, tensor in own.items() if n not in shared}
+    return state
+
+
+def _is_same_memory(first: Tensor, second: Tensor) -> bool:
+    return first.data_ptr() == second.data_ptr() and first.shape == second.shape
 
 
 def describe_collections(scan: CollectionFacts, style: CollectionFacts) -> dict[str, Any]:

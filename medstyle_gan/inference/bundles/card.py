@@ -32,6 +32,7 @@ def describe_model(bundle: Bundle) -> dict[str, Any]:
         "networks": {
             "generator": config.generator.model_dump(mode="json"),
             "parameters": bundle.parameters,
+            "shared_parameters": bundle.shared_parameters,
             "channels": {
                 direction: [bundle.channels[source], bundle.channels[target]]
                 for direction, (source, target) in DOMAINS.items()
@@ -80,6 +81,11 @@ def format_card(facts: Mapping[str, Any]) -> str:
         *(
             (direction, f"{count:,} parameters, {_channels(networks['channels'][direction])}")
             for direction, count in networks["parameters"].items()
+        ),
+        *(
+            [("shared", f"{networks['shared_parameters']:,} of these, by both directions")]
+            if networks["shared_parameters"]
+            else []
         ),
         ("samples", _samples(geometry)),
     ]

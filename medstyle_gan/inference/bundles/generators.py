@@ -12,7 +12,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.words import DIRECTIONS, Direction, domains_of
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
-from medstyle_gan.networks import build_generator
+from medstyle_gan.networks import build_generator, build_generators
 
 WeightsByName: TypeAlias = Mapping[str, Tensor]
 
@@ -31,8 +31,34 @@ def restore_generator(
         UserError: where the weights do not fit the bundle's config.
     """
     generator = untrained_generator(bundle.config, bundle.channels, direction)
+    return _with_weights(generator, direction, weights or bundle.generator_state(direction))
+
+
+def restore_generators(bundle: Bundle) -> dict[str, nn.Module]:
+    """Build both directions' generators with their trained weights, in evaluation mode.
+
+    Args:
+        bundle: the model.
+
+    Returns:
+        direction → generator; what they share they share in memory, too.
+
+    Raises:
+        UserError: where the weights do not fit the bundle's config.
+    """
+    taken, given = generator_channels(bundle.config, bundle.channels, DIRECTIONS[0])
+    dims = bundle.config.data.spatial_dims
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn
+        both = build_generators(bundle.config.generator, taken, given, dims)
+    return {
+        direction: _with_weights(generator, direction, bundle.generator_state(direction))
+        for direction, generator in zip(DIRECTIONS, both, strict=True)
+    }
+
+
+def _with_weights(generator: nn.Module, direction: str, weights: Mapping[str, Tensor]) -> nn.Module:
     try:
-        generator.load_state_dict(weights or bundle.generator_state(direction))
+        generator.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"the model's {direction} weights do not fit its own config ({error}); "

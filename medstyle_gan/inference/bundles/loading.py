@@ -11,7 +11,7 @@ from torch import nn
 from medstyle_gan.data.words import DIRECTIONS
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
-from medstyle_gan.inference.bundles.generators import restore_generator
+from medstyle_gan.inference.bundles.generators import restore_generators
 from medstyle_gan.inference.bundles.onnx_graphs import OnnxGenerator
 from medstyle_gan.inference.network.arithmetic import resolve_device
 from medstyle_gan.networks.precision import Precision, resolve_precision
@@ -50,7 +50,7 @@ def load_networks(
     if not bundle.graphs:
         place = resolve_device(device)
         return Networks(
-            {d: restore_generator(bundle, d).to(place) for d in DIRECTIONS},
+            {d: generator.to(place) for d, generator in restore_generators(bundle).items()},
             place,
             resolve_precision(precision, place),
         )

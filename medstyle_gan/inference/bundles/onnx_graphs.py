@@ -18,6 +18,7 @@ from medstyle_gan.data.words import DIRECTIONS
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle, Graph
 from medstyle_gan.inference.bundles.generators import restore_generator
+from medstyle_gan.networks.normalization import AdaptiveNorm
 from medstyle_gan.networks.sizes import check_sizes
 
 INPUT, OUTPUT = "image", "translation"
@@ -148,7 +149,7 @@ def _import(name: str) -> Any:
         ) from error
 
 
-class _ExactNorm(nn.Module):
+class _ExactNorm(AdaptiveNorm, nn.Module):
     """Instance norm that gives 0, exactly, where a channel is the same everywhere.
 
     As torch's does. onnxruntime's leaves the rounding of the mean, divides it by the square root
@@ -159,14 +160,19 @@ class _ExactNorm(nn.Module):
         super().__init__()
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel of each image of `(B, C, *spatial)`."""
-        spatial = tuple(range(2, x.ndim))
-        first = x[:, :, :1, :1] if x.ndim == 4 else x[:, :, :1, :1, :1]
-        centred = x - first
+    def forward(
+        self, input: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """See `AdaptiveNorm`."""
+        spatial = tuple(range(2, input.ndim))
+        first = input[:, :, :1, :1] if input.ndim == 4 else input[:, :, :1, :1, :1]
+        centred = input - first
         centred = centred - centred.mean(spatial, keepdim=True)
         variance = centred.square().mean(spatial, keepdim=True)
-        return centred / torch.sqrt(variance + self.eps)
+        normalized = centred / torch.sqrt(variance + self.eps)
+        if scale is not None:
+            normalized = normalized * scale.view(-1, *[1] * len(spatial))
+        return normalized if shift is None else normalized + shift.view(-1, *[1] * len(spatial))
 
 
 def _with_exact_norms(generator: nn.Module) -> nn.Module:

@@ -17,7 +17,7 @@ slices share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ from medstyle_gan.networks import ResNetGenerator, UNetGenerator
 from medstyle_gan.networks.convolutions import OutputConv, ResizeConv
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.precision import at_least_fp32
-from medstyle_gan.networks.resnet import ResidualBlock
+from medstyle_gan.networks.resnet import Code, ResidualBlock
 from medstyle_gan.networks.winograd import WinogradConv
 
 _GIBIBYTE = 2**30
@@ -63,6 +63,8 @@ def can_stream(module: nn.Module) -> bool:
         return module.groups == 1 and set(module.dilation) == {1} and module.padding != "same"
     if isinstance(module, (*_NORMS, *_POINTWISE, *_OTHERS)):
         return not module.training
+    if isinstance(module, ResNetGenerator):
+        return can_stream(module.layers)  # what makes its codes is not in the images' way
     if isinstance(module, SkipConnection) and module.mode != "cat":
         return False
     return isinstance(module, _NESTED) and all(can_stream(m) for m in module.children())
@@ -125,6 +127,7 @@ class Walk:
         self._reach = network.inference.slice_statistics
         self._on_progress = on_progress
         self._norms_done = 0
+        self._codes: Sequence[Code] | None = None
         # Each norm is a pass over all rows, and so is the end.
         self._passes = 1 + sum(isinstance(m, _NORMS) for m in network.generator.modules())
 
@@ -165,6 +168,7 @@ class Walk:
                 maps = self.through(child, maps)
             return maps
         if isinstance(module, ResNetGenerator):
+            self._codes = module.instance_codes()
             return self.through(module.layers, maps)
         if isinstance(module, UNetGenerator):
             maps = self.through(module.unet.model, maps)
@@ -188,8 +192,11 @@ class Walk:
             self.report(end / maps.rows)
 
         kept = self._memory.keep(maps, look)
+        code = (layer.weight, layer.bias)
+        if self._codes is not None:
+            code = self._codes[self._norms_done]
         self._norms_done += 1
-        return moments.normalized(kept, layer.eps, layer.weight, layer.bias)
+        return moments.normalized(kept, layer.eps, *code)
 
 
 def _convolved(layer: nn.Conv3d, maps: FeatureMaps) -> FeatureMaps:

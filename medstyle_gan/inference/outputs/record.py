@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from medstyle_gan.data.words import Direction
-from medstyle_gan.inference.bundles.bundle import model_hash
+from medstyle_gan.inference.bundles.bundle import joined_state, model_hash
 from medstyle_gan.inference.outputs.hashing import hash_facts
 from medstyle_gan.inference.translator import Translator
 
@@ -32,11 +30,7 @@ def hash_of_model(translator: Translator) -> str:
     """The hash of the weights, also of a translator that came from no bundle."""
     if translator.model_hash is not None:
         return translator.model_hash
-    state: dict[str, Tensor] = {}
-    for direction, generator in translator.generators.items():
-        for name, tensor in generator.state_dict().items():
-            state[f"{direction}.{name}"] = tensor
-    return model_hash(state)
+    return model_hash(joined_state({d: g.state_dict() for d, g in translator.generators.items()}))
 
 
 def hash_of_settings(

@@ -25,6 +25,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "resize": {"name": "resnet", "ngf": 4, "blocks": 2},
     "transpose": {"name": "resnet", "ngf": 4, "blocks": 1, "upsampling": "transpose"},
     "unet": {"name": "unet", "ngf": 4, "levels": 3},
+    "switchable": {"name": "switchable", "ngf": 4, "blocks": 1, "code_size": 4},
 }
 
 
