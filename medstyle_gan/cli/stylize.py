@@ -78,8 +78,6 @@ def run(args: argparse.Namespace) -> int:
             f"{len(contents)} contents given; give one picture or volume"
             + (f", not {' and '.join(contents)}" if contents else "")
         )
-    if not styles:
-        raise UserError("no style given; say what it is to look like with --style STYLE")
     if not args.out:
         raise UserError("no output given; say where with -o OUT")
     return _stylize(args, config, contents[0], styles, masks)
@@ -103,6 +101,7 @@ def _stylize(
             "of styles than a trained one; with a network give vgg.weights=imagenet"
         )
     with tqdm(file=sys.stderr, unit="it", dynamic_ncols=True) as bar:
+        progress = _Progress(bar, config)
         result = stylize(
             image,
             list(styles),
@@ -110,7 +109,8 @@ def _stylize(
             mask=list(masks) or None,
             model=args.model,
             device=args.device,
-            on_iteration=_Progress(bar, config),
+            on_iteration=progress,
+            on_slice=progress.slice_done,
             on_message=lambda line: tqdm.write(f"medstyle: {line}", file=sys.stderr),
         )
     save_stylized(result, outputs, mark=not args.no_mark)
@@ -120,7 +120,10 @@ def _stylize(
 
 
 class _Progress:
-    """Iterations of all slices and scales on one bar, with the parts of the loss."""
+    """Iterations of all slices and scales on one bar, with the parts of the loss.
+
+    Of a method that does not iterate, the slices.
+    """
 
     def __init__(self, bar: Any, config: Config) -> None:
         self._bar = bar
@@ -136,6 +139,12 @@ class _Progress:
         self._bar.set_description_str(f"{slices}loss {iteration.loss:.4g}", refresh=False)
         self._bar.set_postfix_str(parts, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def slice_done(self, done: int, count: int) -> None:
+        """Take the slices that are done."""
+        per_slice = self._scales * self._steps
+        self._bar.total = count * per_slice
+        self._bar.update(done * per_slice - self._bar.n)
 
 
 def _summary(result: Stylized) -> list[str]:

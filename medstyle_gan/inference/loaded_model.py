@@ -25,7 +25,7 @@ from medstyle_gan.networks.winograd import with_fewer_multiplications
 
 
 class LoadedModel:
-    """Both generators of a model with all that decides how they are run.
+    """The generators of a model with all that decides how they are run.
 
     Args:
         config: settings of the training; of these `data` and `inference` are used.
@@ -163,9 +163,26 @@ class LoadedModel:
             precision=resolve_precision(precision, device),
         )
 
-    def network(self, direction: Direction) -> Network:
-        """A direction's generator with all that decides how it is run."""
+    def refuse_direction(self, direction: Direction) -> None:
+        """Refuse a direction that this model has no generator for.
+
+        Raises:
+            UserError: it has none, or there is no such direction.
+        """
         domains_of(direction)  # raises for one that is none
+        if direction not in self.generators:
+            raise UserError(
+                f"{direction}: a model of {self.config.method.name} translates one way; choose "
+                f"{' or '.join(self.generators)} (--direction)"
+            )
+
+    def network(self, direction: Direction) -> Network:
+        """A direction's generator with all that decides how it is run.
+
+        Raises:
+            UserError: the model has none.
+        """
+        self.refuse_direction(direction)
         return self._network(self.generators[direction], direction)
 
     def networks(self, direction: Direction) -> list[Network]:

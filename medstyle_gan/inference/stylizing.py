@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from medstyle_gan.config.schema import default_config
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import from_slices, restore_array, to_slices
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundles.bundle import package_versions
+from medstyle_gan.inference.bundles.bundle import Bundle, package_versions
+from medstyle_gan.inference.bundles.bundle_files import load_bundle
 from medstyle_gan.inference.network.arithmetic import resolve_device
 from medstyle_gan.inference.outputs.sidecar import NOTE
 from medstyle_gan.inference.pictures import COLOUR_SCALE
@@ -40,6 +42,7 @@ from medstyle_gan.inference.stylize_inputs import (
     upright,
     volume_masks,
 )
+from medstyle_gan.inference.stylize_model import find_model, settings_for_model
 from medstyle_gan.inference.stylizer import Stylizer, build_style_transfer
 from medstyle_gan.methods import Iteration
 from medstyle_gan.methods.affine_structure import gradient_correlation
@@ -81,36 +84,47 @@ class Stylized:
 
 def stylize(
     content: Image,
-    style: Image | Sequence[Image],
+    style: Image | Sequence[Image] = (),
     config: Config | None = None,
     *,
     mask: Image | Sequence[Image] | None = None,
-    model: object = None,
+    model: str | Path | Bundle | None = None,
     device: str = "auto",
     on_iteration: Told | None = None,
+    on_slice: Callable[[int, int], None] | None = None,
     on_message: Callable[[str], None] | None = None,
 ) -> Stylized:
     """Give a picture, or each slice of a volume, the style of others.
 
     Args:
         content: picture (PNG, JPEG), volume (NIfTI), or either in memory.
-        style: one style or several: pictures or volumes, whose slices are the style.
-        config: settings; None is gatys with its defaults.
+        style: one style or several: pictures or volumes, whose slices are the style; none for a
+            method whose model has one.
+        config: settings; None is gatys with its defaults, or the settings of `model`.
         mask: where the style goes, on the content's grid: one for all styles or one a style.
-        model: of a method that was trained.
+        model: run or bundle of a method that was trained; of the settings only `stylize`,
+            `inference`, `method.alpha` and `vgg.weights` can then be other than the model's.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         on_iteration: takes the slice among those stylised, their number, and the progress.
+        on_slice: takes how many slices are done, of how many.
         on_message: takes what the user should know.
 
     Raises:
-        UserError: content, style, mask or settings cannot be used.
+        UserError: content, style, mask, model or settings cannot be used.
     """
+    if config is None and model is not None:
+        model = model if isinstance(model, Bundle) else load_bundle(model)
+        config = model.config
     config = config or default_config("gatys")
+    given = _listed(style)
+    bundle = find_model(config, model, len(given))
+    if bundle is not None:
+        config = settings_for_model(config, bundle)
     place = resolve_device(device)
-    transfer = build_style_transfer(config, place, model)
+    transfer = build_style_transfer(config, place, bundle)
     image = as_image(content, "content")
-    styles = [load_style(one, config) for one in _listed(style)]
-    work = _Work(config, place, transfer, styles, on_iteration, on_message)
+    styles = [load_style(one, config) for one in given]
+    work = _Work(config, place, transfer, styles, bundle, on_iteration, on_slice, on_message)
     masks = [] if mask is None else _listed(mask)
     work.refuse_masks(len(masks))
     if isinstance(image, Picture):
@@ -127,11 +141,15 @@ class _Work:
         device: torch.device,
         transfer: Any,
         styles: list[LoadedStyle],
+        bundle: Bundle | None,
         on_iteration: Told | None,
+        on_slice: Callable[[int, int], None] | None,
         on_message: Callable[[str], None] | None,
     ) -> None:
         self.config, self.device, self.transfer, self.styles = config, device, transfer, styles
+        self.bundle = bundle
         self.on_iteration = on_iteration or (lambda slice_, slices, iteration: None)
+        self.on_slice = on_slice or (lambda done, slices: None)
         self.on_message = on_message or (lambda message: None)
         self.curve: list[Row] = []
 
@@ -150,6 +168,7 @@ class _Work:
         stylizer = self._stylizer(content, channels)
         regions = [_tensor(mask) for mask in masks] or None
         result = stylizer(content, regions, None, self._telling(0, 1), self.on_message)[0]
+        self.on_slice(1, 1)
         own = adapt_channels(content, channels)
         if masks:
             fade = _tensor(_faded(np.any(masks, axis=0), self.config.stylize.feather))
@@ -240,6 +259,7 @@ class _Work:
                 results[index] = result[0]
                 middle = added if middle is None else middle
                 told += 1
+                self.on_slice(told, len(full))
         return sorted([first, *after, *before])
 
     def _stylizer(self, content: Tensor, channels: int) -> Stylizer:
@@ -254,6 +274,8 @@ class _Work:
             return 3 if wanted == "rgb" else 1
         if self.config.stylize.keep == "colour":  # nothing of a style's
             return content
+        if self.transfer.channels is not None:
+            return int(self.transfer.channels)
         return max(content, *(image.shape[1] for s in self.styles for image in s.images))
 
     def _telling(self, number: int, count: int, index: int = 0) -> Callable[[Iteration], None]:
@@ -273,6 +295,7 @@ class _Work:
 
     def _facts(self) -> dict[str, Any]:
         vgg = getattr(self.transfer, "vgg", None)
+        trained_with = None if self.bundle is None else self.bundle.vgg
         weights = self.config.vgg.weights
         named = weights == "imagenet" or weights.startswith("random:")
         return {
@@ -285,8 +308,13 @@ class _Work:
             "seed": self.config.training.seed,
             "vgg": {
                 "weights": weights if named else "a file",
-                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else None,
+                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else trained_with,
             },
+            "model": (
+                None
+                if self.bundle is None
+                else {"hash": self.bundle.hash, "steps": self.bundle.steps}
+            ),
             "iterations": len(self.curve),
             "last": self.curve[-1] if self.curve else None,
             "device": self.device.type,

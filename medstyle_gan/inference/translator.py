@@ -163,10 +163,11 @@ class Translator(LoadedModel):
 
         Raises:
             UserError: for a file that is no usable volume, where the domain translated from
-                is pictures, where there are no several translations, and with `strict` for
-                what is out of scope.
+                is pictures, where there are no several translations, with `strict` for what is
+                out of scope, and for a direction that the model does not translate.
         """
         source, target = domains_of(direction)
+        self.refuse_direction(direction)
         if self.pictures[source]:
             raise UserError(
                 f"{direction}: this model's {source} collection is pictures, so it takes "
@@ -223,9 +224,10 @@ class Translator(LoadedModel):
 
         Raises:
             UserError: for an unusable picture, and where the domain translated from is not
-                pictures.
+                pictures, or the model does not translate in this direction.
         """
         source, _ = domains_of(direction)
+        self.refuse_direction(direction)
         if not self.pictures[source]:
             raise UserError(
                 f"{direction}: this model's {source} collection is volumes, so it takes "

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from medstyle_gan.networks.adain_decoder import AdaINDecoder
 from medstyle_gan.networks.channels import adapt_channels, middle_slice
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.parameters import parameters_of
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
 from medstyle_gan.networks.resnet import ResNetGenerator
+from medstyle_gan.networks.restoring import load_trained_weights
 from medstyle_gan.networks.switchable import SwitchableGenerator
 from medstyle_gan.networks.unet import UNetGenerator
 from medstyle_gan.networks.vgg19 import VGG19Features
@@ -28,6 +30,7 @@ DISCRIMINATORS: dict[str, Any] = {"patchgan": PatchGANDiscriminator}
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "AdaINDecoder",
     "PatchGANDiscriminator",
     "ResNetGenerator",
     "SwitchableGenerator",
@@ -38,6 +41,7 @@ __all__ = [
     "build_generator",
     "build_generators",
     "init_weights_",
+    "load_trained_weights",
     "middle_slice",
     "parameters_of",
 ]

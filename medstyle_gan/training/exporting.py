@@ -107,6 +107,7 @@ def _bundle(state: dict[str, Any]) -> Bundle:
         steps=int(state["step"]),
         fingerprint=state["fingerprint"],
         versions=_versions(state),
+        vgg=state["vgg"],
     )
 
 

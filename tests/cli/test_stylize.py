@@ -151,7 +151,7 @@ def test_what_exists_is_not_overwritten_unless_told_to(
     [
         ([], "0 contents given"),
         (["{picture}", "{scan}"], "2 contents given"),
-        (["{picture}"], "no style given"),
+        (["{picture}", "-o", "{out}/a.png"], "no style given"),
         (["{picture}", "--style", "{style}"], "no output given"),
         (["{picture}", "--style", "{style}", "-o", "{out}/a.jpg"], "is written as .png"),
         (["{scan}", "--style", "{style}", "-o", "{out}/a.png"], "does not fit into one picture"),

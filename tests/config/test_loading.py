@@ -122,7 +122,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
             'generator.name: must be one of resnet, unet, switchable, not "resnt"',
         ),
         ("generator.name=resnt", "did you mean resnet?"),
-        ("method.name=cut", 'method.name: must be one of cyclegan, gatys, not "cut"'),
+        ("method.name=cut", 'must be one of cyclegan, feedforward, adain, gatys, not "cut"'),
         ("logging.wandb=onlin", 'one of off, offline, online, not "onlin"; did you mean online?'),
         ("training.steps=many", 'training.steps: must be a whole number, not "many"'),
         ("training.steps=1.5", "training.steps: must be a whole number, not 1.5"),
@@ -146,7 +146,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("data.intensity.scan.lower=.nan", "data.intensity.scan.lower: must be"),
         ("method.ema_decay=.inf", "method.ema_decay: must be"),
         ("loss.style.layers=relu1_1", "loss.style.layers: must be a list of texts"),
-        ("method=3", "method: must be a section with name, generator_learning_rate"),
+        ("method=3", "method: must be a section with name, betas"),
         ("vgg=[]", "vgg: must be a section with weights, crop, scale, slices, not []"),
         (
             "data.intensity.scan={name: fixed, lower: 2, upper: 1}",

@@ -9,6 +9,7 @@ from math import ceil, prod
 from typing import Any, TypeAlias
 
 import numpy as np
+from torch import nn
 
 from medstyle_gan.data.resampling import ras_grid, working_grid
 from medstyle_gan.data.slices import stacked_axis
@@ -233,7 +234,8 @@ class MemoryPlan:
         generators = list(self.translator.generators.values())
         if uncertainty:  # those of earlier checkpoints are there too
             generators += [n.generator for n in self.translator.networks(self.direction)[1:]]
-        return sum(t.nbytes for t in _tensors(nn.ModuleList(generators)))  # what is shared, once
+        together = nn.ModuleList(generators)  # what two share, once
+        return sum(t.nbytes for t in [*together.parameters(), *together.buffers()])
 
     def _on_gpu(self) -> bool:
         return self.translator.device.type != "cpu"

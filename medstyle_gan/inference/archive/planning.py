@@ -133,6 +133,7 @@ def _named_jobs(
 
 def _job_kind(translator: Translator, direction: Direction) -> JobKind:
     source, target = domains_of(direction)
+    translator.refuse_direction(direction)
     if translator.pictures[source]:
         return "picture"
     if translator.config.inference.picture_output == "nifti":

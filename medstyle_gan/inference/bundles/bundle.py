@@ -17,7 +17,7 @@ import medstyle_gan
 from medstyle_gan.config import Config
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.data.words import DIRECTIONS
+from medstyle_gan.data.words import DIRECTIONS, Direction
 
 SHARED = "shared"
 
@@ -60,8 +60,9 @@ class Bundle:
 
     Attributes:
         config: resolved settings of the training, local paths dropped on saving.
-        state: weights, `scan_to_style.<parameter>` and `style_to_scan.<parameter>`, and
-            `shared.<parameter>` for those of both; empty where the generators are ONNX graphs.
+        state: weights, `<network>.<parameter>`, a network that translates by itself being named
+            as its direction, and `shared.<parameter>` for those that both directions have; empty
+            where the generators are ONNX graphs.
         channels: domain → channels of its samples, 1 (grey) or 3 (colour).
         scales: domain → typical intensity scale, which gives translations native units.
         integer: domain → whether all its volumes hold integers.
@@ -74,6 +75,7 @@ class Bundle:
         graphs: direction → ONNX graph, where the generators are graphs.
         weights_hash: `model_hash` of the weights that graphs were exported from; None computes
             it from `state`.
+        vgg: what the weights of the training's VGG-19 are known by; None without one.
     """
 
     config: Config
@@ -89,6 +91,7 @@ class Bundle:
     folder: Path | None = field(default=None, compare=False)
     graphs: dict[str, Graph] = field(default_factory=dict)
     weights_hash: str | None = None
+    vgg: str | None = None
 
     @cached_property
     def hash(self) -> str:
@@ -97,12 +100,12 @@ class Bundle:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Direction → numbers that its generator learned."""
+        """Network → numbers that it learned."""
         if self.graphs:
             return {direction: graph.parameters for direction, graph in self.graphs.items()}
         return {
-            direction: sum(tensor.numel() for tensor in self.generator_state(direction).values())
-            for direction in DIRECTIONS
+            name: sum(tensor.numel() for tensor in self.generator_state(name).values())
+            for name in self.network_names
         }
 
     @property
@@ -110,9 +113,22 @@ class Bundle:
         """How many of those numbers are the same ones in both directions."""
         return sum(tensor.numel() for tensor in self._state_of(SHARED).values())
 
-    def generator_state(self, direction: str) -> dict[str, Tensor]:
-        """Weights of one direction's generator, named as its own `state_dict` names them."""
-        return self._state_of(SHARED) | self._state_of(direction)
+    def network_names(self) -> tuple[str, ...]:
+        """Of its networks: directions, or `decoder`."""
+        if self.graphs:
+            return tuple(self.graphs)
+        owners = dict.fromkeys(name.partition(".")[0] for name in self.state)
+        return tuple(owner for owner in owners if owner != SHARED)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The ways that it translates by itself."""
+        names = self.network_names
+        return tuple(direction for direction in DIRECTIONS if direction in names)
+
+    def generator_state(self, name: str) -> dict[str, Tensor]:
+        """Weights of one network, named as its own `state_dict` names them."""
+        return self._state_of(SHARED) | self._state_of(name)
 
     def _state_of(self, owner: str) -> dict[str, Tensor]:
         prefix = f"{owner}."
@@ -123,18 +139,17 @@ class Bundle:
         }
 
 
-def joined_state(generators: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The `state` of a bundle: what both generators have in the same memory is in it once.
+def joined_state(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The `state` of a bundle: what two directions have in the same memory is in it once.
 
     Args:
-        generators: direction → state dict of its generator.
+        networks: name → state dict of that network.
     """
-    first, second = (generators[direction] for direction in DIRECTIONS)
+    first, second = (networks.get(direction, {}) for direction in DIRECTIONS)
     shared = [n for n in first if n in second and _is_same_memory(first[n], second[n])]
     state = {f"{SHARED}.{name}": first[name] for name in shared}
-    for direction in DIRECTIONS:
-        own = generators[direction]
-        state |= {f"{direction}.{n}": tensor for n, tensor in own.items() if n not in shared}
+    for network, own in networks.items():
+        state |= {f"{network}.{n}": tensor for n, tensor in own.items() if n not in shared}
     return state
 
 

@@ -1,8 +1,8 @@
 """Bundles on disk: a folder of one description in YAML and the networks beside it, no pickle.
 
 `model.yaml` holds the config, the intensity scales, what is known of the two collections,
-versions and sha256 sums, which are checked at loading. The networks are the weights of both
-generators, `generators.safetensors`, or two graphs, `scan_to_style.onnx` and
+versions and sha256 sums, which are checked at loading. The networks are the weights of the
+generators, `generators.safetensors`, or a graph for each direction, `scan_to_style.onnx` and
 `style_to_scan.onnx`. A MONAI bundle holds such a folder as its `models/`, a run as its `model/`.
 """
 
@@ -31,7 +31,7 @@ from medstyle_gan.volumes.atomic import atomic_file
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "generators.safetensors"
 MODEL_FILE = "model.yaml"
-GRAPH_FILES = {direction: f"{direction}.onnx" for direction in DIRECTIONS}
+GRAPH_FILES: dict[str, str] = {direction: f"{direction}.onnx" for direction in DIRECTIONS}
 
 _PLACES = ("", "model", "models")
 
@@ -54,6 +54,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "format_version": FORMAT_VERSION,
         "hash": bundle.hash,
         "steps": int(bundle.steps),
+        "vgg": bundle.vgg,
         "channels": bundle.channels,
         "scales": {name: scale.as_dict() for name, scale in bundle.scales.items()},
         "integer": bundle.integer,
@@ -141,6 +142,7 @@ def load_bundle(model: str | Path) -> Bundle:
             versions=dict(facts["versions"]),
             graphs={} if state else _read_graphs(folder, facts["graphs"]),
             weights_hash=str(facts["hash"]),
+            vgg=facts.get("vgg"),  # older ones do not say
             folder=folder,
         )
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
@@ -162,7 +164,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _has_graphs(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in GRAPH_FILES.values())
+    return any((folder / name).is_file() for name in GRAPH_FILES.values())
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -185,8 +187,8 @@ def _graph_facts(graph: Graph) -> dict[str, Any]:
 
 def _read_graphs(folder: Path, facts: Mapping[str, Any]) -> dict[str, Graph]:
     graphs: dict[str, Graph] = {}
-    for direction, name in GRAPH_FILES.items():
-        known = facts[direction]
+    for direction, known in facts.items():
+        name = GRAPH_FILES[direction]
         try:
             model = (folder / name).read_bytes()
         except OSError as error:

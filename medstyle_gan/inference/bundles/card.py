@@ -30,12 +30,13 @@ def describe_model(bundle: Bundle) -> dict[str, Any]:
             "seed": config.training.seed,
         },
         "networks": {
-            "generator": config.generator.model_dump(mode="json"),
+            # Of a model that translates nothing by itself, nothing comes from this section.
+            "generator": config.generator.model_dump(mode="json") if bundle.directions else None,
             "parameters": bundle.parameters,
             "shared_parameters": bundle.shared_parameters,
             "channels": {
-                direction: [bundle.channels[source], bundle.channels[target]]
-                for direction, (source, target) in DOMAINS.items()
+                direction: [bundle.channels[domain] for domain in DOMAINS[direction]]
+                for direction in bundle.directions
             },
         },
         "data": {domain: dict(bundle.fingerprint.get(domain, {})) for domain in _DOMAINS},
@@ -77,10 +78,10 @@ def format_card(facts: Mapping[str, Any]) -> str:
         ("hash", facts["hash"]),
         ("method", f"{method['name']}, step {method['steps']} of {method['of_steps']}"),
         ("weights", f"{weights}, seed {method['seed']}"),
-        ("generator", _settings(networks["generator"])),
+        *([("generator", _settings(networks["generator"]))] if networks["generator"] else []),
         *(
-            (direction, f"{count:,} parameters, {_channels(networks['channels'][direction])}")
-            for direction, count in networks["parameters"].items()
+            (name, f"{count:,} parameters{_channels(networks['channels'].get(name))}")
+            for name, count in networks["parameters"].items()
         ),
         *(
             [("shared", f"{networks['shared_parameters']:,} of these, by both directions")]
@@ -108,9 +109,10 @@ def _settings(values: Mapping[str, Any]) -> str:
     return f"{values['name']} ({rest})"
 
 
-def _channels(pair: list[int]) -> str:
+def _channels(pair: list[int] | None) -> str:
     words = {1: "grey", 3: "colour"}
-    return " to ".join(words.get(count, f"{count} channels") for count in pair)
+    given = [words.get(count, f"{count} channels") for count in pair or ()]
+    return f", {' to '.join(given)}" if given else ""
 
 
 def _samples(geometry: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.words import DIRECTIONS, Direction, domains_of
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
-from medstyle_gan.networks import build_generator, build_generators
+from medstyle_gan.networks import build_generator, build_generators, load_trained_weights
 
 WeightsByName: TypeAlias = Mapping[str, Tensor]
 
@@ -31,40 +31,32 @@ def restore_generator(
         UserError: where the weights do not fit the bundle's config.
     """
     generator = untrained_generator(bundle.config, bundle.channels, direction)
-    return _with_weights(generator, direction, weights or bundle.generator_state(direction))
+    return load_trained_weights(generator, weights or bundle.generator_state(direction), direction)
 
 
 def restore_generators(bundle: Bundle) -> dict[str, nn.Module]:
-    """Build both directions' generators with their trained weights, in evaluation mode.
+    """Build a bundle's generators with their trained weights, in evaluation mode.
 
     Args:
         bundle: the model.
 
     Returns:
-        direction → generator; what they share they share in memory, too.
+        direction → generator, for the directions that the model has; what two share they share
+            in memory, too.
 
     Raises:
         UserError: where the weights do not fit the bundle's config.
     """
+    if len(bundle.directions) == 1:
+        return {d: restore_generator(bundle, d) for d in bundle.directions}
     taken, given = generator_channels(bundle.config, bundle.channels, DIRECTIONS[0])
     dims = bundle.config.data.spatial_dims
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn
         both = build_generators(bundle.config.generator, taken, given, dims)
     return {
-        direction: _with_weights(generator, direction, bundle.generator_state(direction))
+        direction: load_trained_weights(generator, bundle.generator_state(direction), direction)
         for direction, generator in zip(DIRECTIONS, both, strict=True)
     }
-
-
-def _with_weights(generator: nn.Module, direction: str, weights: Mapping[str, Tensor]) -> nn.Module:
-    try:
-        generator.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"the model's {direction} weights do not fit its own config ({error}); "
-            "the model folder is damaged or was edited"
-        ) from error
-    return generator.eval()
 
 
 def untrained_generator(
@@ -97,8 +89,23 @@ def generator_channels(
     return channels[source] * slices, channels[target] * slices
 
 
-def generators_of_checkpoint(state: Mapping[str, Any], ema: bool) -> dict[Direction, WeightsByName]:
-    """Both generators' weights among a checkpoint's contents.
+def refuse_undirected(bundle: Bundle) -> None:
+    """Refuse a model that translates nothing by itself, because its style is shown at run time.
+
+    Raises:
+        UserError: it is one.
+    """
+    if not bundle.directions:
+        name = bundle.config.method.name
+        raise UserError(
+            f"{name} is shown its style at run time, so that its model translates nothing by "
+            f"itself; use it by  medstyle stylize CONTENT --style STYLE --method {name} --model "
+            "MODEL -o OUT  (medstyle export takes safetensors alone)"
+        )
+
+
+def generators_of_checkpoint(state: Mapping[str, Any], ema: bool) -> dict[str, WeightsByName]:
+    """The generators' weights by name, among a checkpoint's contents.
 
     Args:
         state: the contents, see `training.checkpoint`.
@@ -108,5 +115,5 @@ def generators_of_checkpoint(state: Mapping[str, Any], ema: bool) -> dict[Direct
         KeyError: these are no contents of a checkpoint.
         TypeError: likewise.
     """
-    networks = state["ema"]["generators"] if ema else state["networks"]
-    return {direction: networks[direction] for direction in DIRECTIONS}
+    averaged = state["ema"]["generators"]
+    return dict(averaged) if ema else {name: state["networks"][name] for name in averaged}

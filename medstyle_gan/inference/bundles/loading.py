@@ -8,10 +8,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from medstyle_gan.data.words import DIRECTIONS
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
-from medstyle_gan.inference.bundles.generators import restore_generators
+from medstyle_gan.inference.bundles.generators import refuse_undirected, restore_generators
 from medstyle_gan.inference.bundles.onnx_graphs import OnnxGenerator
 from medstyle_gan.inference.network.arithmetic import resolve_device
 from medstyle_gan.networks.precision import Precision, resolve_precision
@@ -45,8 +44,10 @@ def load_networks(
 
     Raises:
         UserError: for a device or precision that cannot be had here, weights that do not fit
-            the bundle's config, and graphs where onnxruntime is missing.
+            the bundle's config, graphs where onnxruntime is missing, and a model that translates
+            nothing by itself.
     """
+    refuse_undirected(bundle)
     if not bundle.graphs:
         place = resolve_device(device)
         return Networks(
@@ -61,5 +62,7 @@ def load_networks(
         )
     place = resolve_device("cpu" if device == "auto" else device)
     return Networks(
-        {d: OnnxGenerator(bundle.graphs[d], place.type).eval() for d in DIRECTIONS}, place, "fp32"
+        {d: OnnxGenerator(bundle.graphs[d], place.type).eval() for d in bundle.directions},
+        place,
+        "fp32",
     )

@@ -20,7 +20,11 @@ import medstyle_gan
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.inference.bundles.bundle import Bundle
 from medstyle_gan.inference.bundles.bundle_files import save_bundle
-from medstyle_gan.inference.bundles.generators import generator_channels, restore_generator
+from medstyle_gan.inference.bundles.generators import (
+    generator_channels,
+    refuse_undirected,
+    restore_generator,
+)
 from medstyle_gan.networks import GENERATORS
 from medstyle_gan.volumes.atomic import atomic_file
 
@@ -30,6 +34,7 @@ SCHEMA = (
 )
 # The network that the metadata describes; the other direction is a setting of inference.json.
 _DIRECTION: Direction = "scan_to_style"
+_WAY_BACK = "The other way: `--direction style_to_scan`. "
 _README = """# {name}
 
 Translates {scan} to {style}, made by medstyle_gan {version} ({method}, {steps} steps).
@@ -41,7 +46,7 @@ Needs `pip install medstyle-gan`. Everything in a folder (`.nii.gz` and what els
     python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
         --dataset_dir INPUT --output_dir OUTPUT
 
-The other way: `--direction style_to_scan`. The same model in the other tools of medstyle_gan:
+{way_back}The same model in the other tools of medstyle_gan:
 `medstyle translate THIS_FOLDER INPUT -o OUTPUT`, `medstyle info THIS_FOLDER`.
 
 Weights: sha256 {hash} over names, types, shapes and values.
@@ -59,8 +64,10 @@ def save_monai_bundle(bundle: Bundle, folder: Path) -> Path:
         the folder.
 
     Raises:
-        UserError: when the folder cannot be written.
+        UserError: when the folder cannot be written, and for a model that translates nothing by
+            itself.
     """
+    refuse_undirected(bundle)
     save_bundle(bundle, folder / "models")
     state = {
         name: tensor.detach().cpu().contiguous()
@@ -209,4 +216,5 @@ def _readme(bundle: Bundle) -> str:
         method=bundle.config.method.name,
         steps=bundle.steps,
         hash=bundle.hash,
+        way_back=_WAY_BACK if len(bundle.directions) > 1 else "",
     )

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medstyle_gan.data.words import DIRECTIONS
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle, Graph
-from medstyle_gan.inference.bundles.generators import restore_generator
+from medstyle_gan.inference.bundles.generators import refuse_undirected, restore_generator
 from medstyle_gan.networks.normalization import AdaptiveNorm
 from medstyle_gan.networks.sizes import check_sizes
 
@@ -29,14 +28,16 @@ _AGREEMENT = 1e-4  # of values in [-1, 1]
 def with_graphs(bundle: Bundle) -> Bundle:
     """The same translator with ONNX graphs in place of its weights.
 
-    Both directions take any number of images, and any size that their network takes.
+    Each direction takes any number of images, and any size that its network takes.
 
     Raises:
-        UserError: where the extra `onnx` is missing.
+        UserError: where the extra `onnx` is missing, and for a model that translates nothing by
+            itself.
         RuntimeError: where a graph does not compute what its network does.
     """
+    refuse_undirected(bundle)
     graphs: dict[str, Graph] = {}
-    for direction in DIRECTIONS:
+    for direction in bundle.directions:
         generator = restore_generator(bundle, direction)
         graphs[direction] = graph_of(generator, bundle.config.data.spatial_dims)
     return replace(bundle, state={}, graphs=graphs, weights_hash=bundle.hash)
