@@ -22,10 +22,10 @@ ROOMS = [
 ]
 # The same inside inference/; its plain files, a translator of one volume, are one room, and
 # those of `stylize`, which write as archives do, another.
-INNER_ROOMS = ["archive", "stylize", "outputs", "translator", "bundles", "network"]
+INNER_ROOMS = ["archive", "panels", "stylize", "outputs", "translator", "bundles", "network"]
 LOWEST = {"errors", "signals"}  # top-level modules that anything may import
 # Only volumes/ opens an image file; nibabel's geometry and PIL's drawing are for all.
-IMAGE_LIBRARIES = {"imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
+IMAGE_LIBRARIES = {"av", "imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
 IMAGE_READERS = {"imread", "read_image", "decode_image", "LoadImage", "LoadImaged", "nibabel.load"}
 OPENING_CALLS = {"nib.load", "nibabel.load", "Image.open", "PIL.Image.open", "plt.imread"}
 FORBIDDEN = {
@@ -171,7 +171,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
 def test_every_library_is_declared(path: Path) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["dicom"], *extras["onnx"]]
+    lines = [*project["dependencies"], *extras["dicom"], *extras["onnx"], *extras["video"]]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in lines}
     known = set(sys.stdlib_module_names) | {"medstyle_gan"}
     wrong = [

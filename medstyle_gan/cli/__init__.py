@@ -32,6 +32,9 @@ COMMANDS = {
         "medstyle_gan.cli.deidentify", "copy volumes and DICOM without the patient's text"
     ),
     "stylize": Command("medstyle_gan.cli.stylize", "give one image the style of others"),
+    "panel": Command(
+        "medstyle_gan.cli.panel", "set original, stylised and labels side by side for teaching"
+    ),
     "evaluate": Command(
         "medstyle_gan.cli.evaluate", "judge on held-out data whether a model may be used"
     ),

@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name translations as BIDS derivatives with this suffix: --bids T2w makes "
         "sub-01_desc-synthetic_T2w.nii.gz of sub-01_T1w.nii.gz",
     )
+    parser.add_argument(
+        "--no-mark",
+        action="store_true",
+        help="no visible SYNTHETIC in translations that are pictures (metadata and sidecars stay)",
+    )
     dicom = parser.add_argument_group("DICOM")
     dicom.add_argument(
         "--deidentify",
@@ -181,7 +186,9 @@ def _command(args: argparse.Namespace) -> list[str]:
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
     command += [
-        f"--{name}" for name in ("overwrite", "strict", "uncertainty") if getattr(args, name)
+        f"--{name.replace('_', '-')}"
+        for name in ("overwrite", "strict", "uncertainty", "no_mark")
+        if getattr(args, name)
     ]
     return command + (["--config", args.config] if args.config else [])
 
@@ -247,6 +254,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         workers=workers,
         memory=memory,
         patients=patients,
+        mark=not args.no_mark,
     )
     outcomes: list[Outcome] = []
     trouble = ""

@@ -32,6 +32,7 @@ from medstyle_gan.config.network_sections import (
     ResNetGeneratorConfig,
     VGGConfig,
 )
+from medstyle_gan.config.panel_section import PanelConfig
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
 
 _METHODS: tuple[Any, ...] = (CycleGANConfig, FeedforwardConfig, AdainConfig, GatysConfig)
@@ -103,6 +104,7 @@ class Config(Section):
     stylize: StylizeConfig = Field(
         default_factory=StylizeConfig, description="around a style transfer"
     )
+    panel: PanelConfig = Field(default_factory=PanelConfig, description="panels for teaching")
 
     @field_validator("inference")
     @classmethod

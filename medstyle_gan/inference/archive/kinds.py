@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medstyle_gan.data.words import DOMAINS, Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.archive.memory import MemoryPlan
@@ -14,12 +16,13 @@ from medstyle_gan.inference.archive.naming import NO_SECRET, Pseudonyms
 from medstyle_gan.inference.outputs.committing import Write
 from medstyle_gan.inference.outputs.job import Job, JobKind
 from medstyle_gan.inference.outputs.record import hash_of_model, hash_of_settings
-from medstyle_gan.inference.outputs.sidecar import NOTE
+from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT
 from medstyle_gan.inference.picture_stack import (
     refuse_other_files,
     volume_slices,
     write_picture_stack,
 )
+from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.inference.translation import Translation
 from medstyle_gan.inference.translator import OnProgress, Translator
 from medstyle_gan.volumes import (
@@ -65,6 +68,7 @@ class Setting:
         memory: how much of it there is; None where nobody asks.
         on_progress: takes the share of the job that is done.
         patients: what DICOM translations say of the patient.
+        mark: whether pictures carry a visible mark.
     """
 
     translator: Translator
@@ -72,6 +76,7 @@ class Setting:
     memory: MemoryPlan | None
     on_progress: OnProgress | None
     patients: Patients
+    mark: bool
 
     def translate(self, job: Job) -> Translation[Volume]:
         """The job's volume, translated within the bounds of memory."""
@@ -171,14 +176,25 @@ def _make_picture_stack(setting: Setting, job: Job) -> Made:
     def write(path: Path) -> None:
         plane = setting.translator.config.data.plane
         pictures = volume_slices(translation.image, translation.output_scale, plane)
-        write_picture_stack(path, pictures)
+        if setting.mark:
+            pictures = _marked(pictures)
+        write_picture_stack(path, pictures, {PNG_TEXT: NOTE})
 
     return Made(translation, "uint8", write)
 
 
 def _make_picture(setting: Setting, job: Job) -> Made:
     translation = setting.translator.translate_picture(job.input, setting.direction)
-    return Made(translation, "uint8", lambda path: write_picture(path, translation.image))
+    picture = translation.image
+    if setting.mark:
+        (picture,) = _marked([picture[..., 0] if picture.shape[2] == 1 else picture])
+    return Made(translation, "uint8", lambda path: write_picture(path, picture, {PNG_TEXT: NOTE}))
+
+
+def _marked(pictures: list[np.ndarray]) -> list[np.ndarray]:
+    """With the visible mark, in the corner that is the quietest in all of them."""
+    brightest = np.max(pictures, axis=0)
+    return mark_synthetic(pictures, brightest if brightest.ndim == 2 else brightest.max(axis=-1))
 
 
 def _refuse_other_series(output: Path) -> None:

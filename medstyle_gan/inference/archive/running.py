@@ -64,6 +64,7 @@ def translate_files(
     overwrite: bool = False,
     patients: Patients | None = None,
     uncertainty: bool = False,
+    mark: bool = True,
 ) -> Iterator[Outcome]:
     """Translate files and folders into a folder; see `plan_translation` for the names.
 
@@ -78,6 +79,7 @@ def translate_files(
         overwrite: translate again what exists in `out`.
         patients: what DICOM translations say of the patient; nothing by default.
         uncertainty: write the uncertainty beside each translation.
+        mark: draw a visible mark in translations that are pictures.
 
     Returns:
         one outcome a file, as each is finished.
@@ -95,7 +97,9 @@ def translate_files(
         pseudonyms=patients.pseudonyms,
     )
     folder = None if names_a_file(Path(out)) else Path(out)
-    return run_translation(translator, jobs, direction, overwrite, out=folder, patients=patients)
+    return run_translation(
+        translator, jobs, direction, overwrite, out=folder, patients=patients, mark=mark
+    )
 
 
 def run_translation(
@@ -110,6 +114,7 @@ def run_translation(
     workers: int = 1,
     memory: MemoryPlan | None = None,
     patients: Patients | None = None,
+    mark: bool = True,
 ) -> Iterator[Outcome]:
     """Do what `plan_translation` planned; the first arguments are those of `translate_files`.
 
@@ -124,6 +129,7 @@ def run_translation(
         workers: files that are at work at once, so that one is read or written while another
             is in the network, which takes one batch at a time.
         patients: what DICOM translations say of the patient; nothing by default.
+        mark: draw a visible mark in translations that are pictures.
 
     Raises:
         UserError: when an output folder cannot be written to, before the first outcome; when
@@ -134,7 +140,7 @@ def run_translation(
         ensure_writable_folder(folder)
     shard = shard or Shard()
     work = _Work(
-        translator, direction, overwrite, Shares(on_progress), memory, patients or Patients()
+        translator, direction, overwrite, Shares(on_progress), memory, patients or Patients(), mark
     )
     return work.all(shard.of(jobs), out, shard, workers)
 
@@ -150,8 +156,10 @@ class _Work:
         shares: Shares,
         memory: MemoryPlan | None,
         patients: Patients,
+        mark: bool,
     ) -> None:
         self.memory = memory
+        self.mark = mark
         self.translator = translator
         self.direction = direction
         self.overwrite = overwrite
@@ -200,6 +208,8 @@ class _Work:
         settings = hash_of_settings(self.translator, self.direction, uncertain)
         if job.kind == "series":  # the header's are settings too, but of no other kind
             settings = hash_facts({"translation": settings, "profile": self.patients.profile})
+        elif job.kind in ("picture", "picture_stack"):
+            settings = hash_facts({"translation": settings, "marked": self.mark})
         record = Record(digest, self.model, settings)
         standing = None if self.overwrite else examine(job, before, record)
         if standing is not None:
@@ -214,6 +224,7 @@ class _Work:
             self.memory,
             lambda share: self.shares.tell(job, share),
             self.patients,
+            self.mark,
         )
         made = kind.make(setting, job)
         if stamp(job.sources) != stamped:

@@ -113,6 +113,7 @@ class Bundle:
         """How many of those numbers are the same ones in both directions."""
         return sum(tensor.numel() for tensor in self._state_of(SHARED).values())
 
+    @property
     def network_names(self) -> tuple[str, ...]:
         """Of its networks: directions, or `decoder`."""
         if self.graphs:

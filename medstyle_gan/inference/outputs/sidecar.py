@@ -19,6 +19,7 @@ from medstyle_gan.inference.translator import Translator
 from medstyle_gan.volumes import atomic_file
 
 NOTE = "Made by a generative model, not acquired; not for diagnosis."
+PNG_TEXT = "Synthetic"  # the keyword that a PNG's metadata has it under
 
 
 def describe_translation(
@@ -99,8 +100,13 @@ def write_sidecar(path: Path, facts: dict[str, Any]) -> None:
 
 def is_sidecar(path: Path) -> bool:
     """Whether a file is a sidecar that this product wrote, of whatever it made."""
+    return bool(read_facts(path))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a sidecar of ours says, of whatever it is; nothing where there is none."""
     facts = _read(path)
-    return facts.get("synthetic") is True and "note" in facts
+    return facts if facts.get("synthetic") is True and "note" in facts else {}
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

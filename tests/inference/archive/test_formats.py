@@ -200,7 +200,9 @@ def test_a_picture_is_written_as_it_is_named(tmp_path: Path, name: str) -> None:
     write_picture(tmp_path / "in.jpg", smooth)
     config = make_config(data={"sample_size": (16, 16)})
     translator = identity_translator(config, pictures={"style": True})
-    outcomes = translate_files(translator, [tmp_path / "in.jpg"], tmp_path / name, "style_to_scan")
+    outcomes = translate_files(
+        translator, [tmp_path / "in.jpg"], tmp_path / name, "style_to_scan", mark=False
+    )
     assert [outcome.output for outcome in outcomes] == [tmp_path / name]
     written = read_picture(tmp_path / name)
     np.testing.assert_allclose(written.array[..., 0].astype(int), smooth, atol=6)

@@ -308,7 +308,7 @@ def test_colour_style_writes_an_rgb_nifti(tmp_path: Path, write_scan: WriteScan)
 def test_colour_style_writes_a_stack_of_pngs(tmp_path: Path, write_scan: WriteScan) -> None:
     path, out = write_scan("a.nii.gz"), tmp_path / "out"
     translator = colour_translator(picture_output="png")
-    (outcome,) = translate_files(translator, [path], out)
+    (outcome,) = translate_files(translator, [path], out, mark=False)
     assert outcome.output == out / "a"
     names = [f"a/slice_{index:04d}.png" for index in range(6)]
     assert files_in(out) == ["a.json", *names]
@@ -317,10 +317,12 @@ def test_colour_style_writes_a_stack_of_pngs(tmp_path: Path, write_scan: WriteSc
     picture = np.asarray(Image.open(out / "a" / "slice_0002.png"))
     np.testing.assert_array_equal(picture, np.moveaxis(volume[:, ::-1, 2], 0, 1))
 
-    (again,) = translate_files(translator, [path], out)
+    (again,) = translate_files(translator, [path], out, mark=False)
     assert again.status == "skipped"
+    (again,) = translate_files(translator, [path], out)  # marked ones are others
+    assert again.status == "stale"
     (out / "a" / "slice_0002.png").unlink()
-    (again,) = translate_files(translator, [path], out)
+    (again,) = translate_files(translator, [path], out, mark=False)
     assert again.status == "stale"
     (again,) = translate_files(translator, [path], out, overwrite=True)
     assert again.status == "done"
@@ -328,6 +330,29 @@ def test_colour_style_writes_a_stack_of_pngs(tmp_path: Path, write_scan: WriteSc
     (refused,) = translate_files(translator, [path], out, overwrite=True)
     assert "other files" in refused.reason
     assert files_in(out) == ["a.json", "a/notes.txt", *names]
+
+
+def test_translated_pictures_are_marked_and_say_that_they_are_synthetic(
+    tmp_path: Path, write_scan: WriteScan
+) -> None:
+    path = write_scan("a.nii.gz")
+    translator = colour_translator(picture_output="png")
+    for name, mark in (("marked", True), ("plain", False)):
+        list(translate_files(translator, [path], tmp_path / name, mark=mark))
+    differ = []
+    for index in range(6):
+        files = [tmp_path / n / "a" / f"slice_{index:04d}.png" for n in ("marked", "plain")]
+        for file in files:
+            with Image.open(file) as picture:
+                assert "not acquired" in picture.text["Synthetic"]  # type: ignore[attr-defined]
+        marked, plain = (np.asarray(Image.open(file)) for file in files)
+        differ.append((marked != plain).any(axis=-1))
+    rows, columns = np.nonzero(np.any(differ, axis=0))
+    assert 0 < len(rows) < 0.5 * differ[0].size
+    label = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    first = np.asarray(Image.open(tmp_path / "marked" / "a" / "slice_0000.png"))[label]
+    last = np.asarray(Image.open(tmp_path / "marked" / "a" / "slice_0005.png"))[label]
+    np.testing.assert_array_equal(first, last)  # at one place in all slices, or it would jump
 
 
 def test_stack_shows_any_orientation_the_right_way_up(
