@@ -41,6 +41,7 @@ _ONE_WAY: dict[str, Any] = {
     "cycle": WeightedLossConfig(weight=0.0),
     "identity": WeightedLossConfig(weight=0.0),
 }
+# Optimising a picture has no other terms to be in balance with: these are the usual weights.
 _OF_ITS_OWN: dict[str, dict[str, Any]] = {
     "gatys": {
         "perceptual": PerceptualLossConfig(weight=1.0),
