@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medstyle_gan.evaluation.evaluating import evaluate as evaluate
     from medstyle_gan.inference import TranslateStyled as TranslateStyled
     from medstyle_gan.inference import Translator as Translator
     from medstyle_gan.inference import stylize as stylize
@@ -30,12 +31,21 @@ except PackageNotFoundError:  # running from a source tree that was never instal
 _LAZY = {
     "TranslateStyled": "medstyle_gan.inference",
     "Translator": "medstyle_gan.inference",
+    "evaluate": "medstyle_gan.evaluation.evaluating",
     "export": "medstyle_gan.training",
     "stylize": "medstyle_gan.inference",
     "train": "medstyle_gan.training",
 }
 
-__all__ = ["TranslateStyled", "Translator", "__version__", "export", "stylize", "train"]
+__all__ = [
+    "TranslateStyled",
+    "Translator",
+    "__version__",
+    "evaluate",
+    "export",
+    "stylize",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,9 +20,12 @@ ROOMS = [
     *("cli", "training", "evaluation", "inference", "methods"),
     *("data", "losses", "networks", "volumes", "config"),
 ]
-LOWEST = {"errors"}  # top-level modules that anything may import
+# The same inside inference/; its plain files, a translator of one volume, are one room, and
+# those of `stylize`, which write as archives do, another.
+INNER_ROOMS = ["archive", "panels", "stylize", "outputs", "translator", "bundles", "network"]
+LOWEST = {"errors", "signals"}  # top-level modules that anything may import
 # Only volumes/ opens an image file; nibabel's geometry and PIL's drawing are for all.
-IMAGE_LIBRARIES = {"imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
+IMAGE_LIBRARIES = {"av", "imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
 IMAGE_READERS = {"imread", "read_image", "decode_image", "LoadImage", "LoadImaged", "nibabel.load"}
 OPENING_CALLS = {"nib.load", "nibabel.load", "Image.open", "PIL.Image.open", "plt.imread"}
 FORBIDDEN = {
@@ -81,6 +84,30 @@ def test_rooms_import_one_way(path: Path) -> None:
         f"line {line}: {name}"
         for name, line in imported(path)
         if (other := room_imported(name)) is not None and other not in allowed
+    ]
+    assert not wrong
+
+
+def inner_room(parts: tuple[str, ...]) -> str:
+    """The room inside inference/ of a module, by its path below that."""
+    first = parts[0].removesuffix(".py")
+    if first in INNER_ROOMS:
+        return first
+    return "stylize" if first.startswith("styliz") else "translator"
+
+
+@each_module
+def test_rooms_of_inference_import_one_way(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).parts
+    if parts[0] != "inference" or parts[1] == "__init__.py":
+        return
+    allowed = INNER_ROOMS[INNER_ROOMS.index(inner_room(parts[1:])) :]
+    prefix = "medstyle_gan.inference."
+    wrong = [
+        f"line {line}: {name}"
+        for name, line in imported(path)
+        if name.startswith(prefix)
+        and inner_room(tuple(name.removeprefix(prefix).split("."))) not in allowed
     ]
     assert not wrong
 
@@ -144,7 +171,7 @@ def test_only_the_command_line_prints(path: Path) -> None:
 def test_every_library_is_declared(path: Path) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["dicom"], *extras["onnx"]]
+    lines = [*project["dependencies"], *extras["dicom"], *extras["onnx"], *extras["video"]]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in lines}
     known = set(sys.stdlib_module_names) | {"medstyle_gan"}
     wrong = [

@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from medstyle_gan.errors import UserError
 
+SOME_FAILED = 1
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
@@ -31,6 +32,12 @@ COMMANDS = {
         "medstyle_gan.cli.deidentify", "copy volumes and DICOM without the patient's text"
     ),
     "stylize": Command("medstyle_gan.cli.stylize", "give one image the style of others"),
+    "panel": Command(
+        "medstyle_gan.cli.panel", "set original, stylised and labels side by side for teaching"
+    ),
+    "evaluate": Command(
+        "medstyle_gan.cli.evaluate", "judge on held-out data whether a model may be used"
+    ),
     "export": Command("medstyle_gan.cli.export", "write a model as a bundle for other tools"),
     "info": Command("medstyle_gan.cli.info", "show what a model is and what it was trained on"),
     "demo": Command("medstyle_gan.cli.demo", "all of it, on data that it makes itself"),
@@ -68,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after `medstyle`, or None for the process's own.
 
     Returns:
-        The exit code: 0 done, 1 some of the work failed, 2 the user's mistake, 130 Ctrl-C,
-        143 SIGTERM, 75 a training whose time is over.
+        The exit code: 0 done, 1 some of the work failed, 2 the user's mistake, 3 a verdict that
+        --fail-on forbids, 130 Ctrl-C, 143 SIGTERM, 75 a training whose time is over.
     """
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
@@ -132,6 +139,7 @@ def _overview() -> str:
         "  0    done\n"
         "  1    some of the work failed; it is listed at the end\n"
         "  2    a mistake in what was given, told in one message\n"
+        "  3    a verdict that --fail-on forbids\n"
         "  75   a training's time (--max-time, SIGUSR1) is over: go on with it by --resume\n"
         "  130  Ctrl-C, and 143 SIGTERM: of a training after a checkpoint\n"
     )

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medstyle_gan.cli import SOME_FAILED
 from medstyle_gan.cli.options import (
     add_collection_arguments,
     add_config_arguments,
@@ -17,8 +18,6 @@ from medstyle_gan.cli.options import (
 
 if TYPE_CHECKING:
     from medstyle_gan.data.inspection import CollectionReport
-
-SOME_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from medstyle_gan.cli import SOME_FAILED
 from medstyle_gan.cli.options import refuse_secrets_in_output
 from medstyle_gan.errors import UserError
-
-SOME_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = plan_deidentification(args.inputs, args.out, args.rename)
     ensure_writable_folder(args.out)
     if args.names:
-        write_names(args.names, jobs)
+        write_names(args.names, [job.names for job in jobs])
     uids = UidMap.from_key_file(args.uid_key) if args.uid_key else UidMap()
     failed: list[str] = []
     for job in tqdm(jobs, file=sys.stderr, unit="file"):

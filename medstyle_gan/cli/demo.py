@@ -26,6 +26,7 @@ KINDS: dict[PhantomKind, tuple[str, str]] = {
     "mr_t1_to_t2": ("T1", "T2"),
     "mr_scanner": ("old scanner", "new scanner"),
     "cbct_to_ct": ("cone-beam CT", "CT"),
+    "mr_contrast": ("low contrast", "high contrast"),
 }
 
 

@@ -34,21 +34,22 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: for what is no model, an output that is in use, and missing extras.
     """
+    from dataclasses import replace
+
     from medstyle_gan.cli.model_settings import resolve_inference
-    from medstyle_gan.inference import load_bundle
-    from medstyle_gan.training import export
+    from medstyle_gan.inference import export_bundle, load_bundle
     from medstyle_gan.training.exporting import checkpoint_bundle
 
     if args.checkpoint is None:
-        config = load_bundle(args.run).config
+        bundle = load_bundle(args.run)
     else:
-        config = checkpoint_bundle(args.run, args.checkpoint).config
-    config = resolve_inference(config, args.config, args.overrides)
+        bundle = checkpoint_bundle(args.run, args.checkpoint)
+    config = resolve_inference(bundle.config, args.config, args.overrides)
     if args.print_config:
         from medstyle_gan.config import dump_config
 
         print(dump_config(config), end="")
         return 0
-    folder = export(args.run, args.out, args.format, args.checkpoint, config.inference)
+    folder = export_bundle(replace(bundle, config=config), args.out, args.format)
     print(f"{args.format} bundle -> {folder}")
     return 0

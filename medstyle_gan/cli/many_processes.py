@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-SOME_FAILED = 1
+from medstyle_gan.cli import SOME_FAILED
+from medstyle_gan.signals import answered
+
 _LEAVE_SECONDS = 60.0
 
 
@@ -83,11 +84,5 @@ def interrupted_by_sigterm() -> Iterator[None]:
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with answered([signal.SIGTERM], leave):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

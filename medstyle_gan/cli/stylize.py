@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "content",
         metavar="CONTENT",
         nargs="*",
-        help="picture (PNG, JPEG) or volume (NIfTI); settings such as method.steps=100 may stand "
-        "beside it",
+        help="picture (PNG, JPEG) or volume (NIfTI, NRRD, MetaImage, a DICOM file or the folder of "
+        "a series); settings such as method.steps=100 may stand beside it",
     )
     parser.add_argument(
         "--style",
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="OUT",
-        help=".png for a picture; .nii.gz, .nii or .gif for a volume; or a folder",
+        help=".png for a picture; .nii.gz, .nii, .gif or .mp4 for a volume; or a folder",
     )
     parser.add_argument("--method", metavar="NAME", help=f"default: {DEFAULT_METHOD}")
     parser.add_argument("--model", metavar="M", help="run or bundle of a method that was trained")
@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mask",
         metavar="MASK",
         nargs="+",
-        help="where the style goes, on the content's grid: one file for all styles, or one each",
+        help="where the style goes, on the content's grid: one file for all styles, or one each; "
+        "with stylize.highlight.region=auto the region of interest, which stays as it is",
     )
     parser.add_argument(
         "--no-mark", action="store_true", help="no visible SYNTHETIC in pictures (sidecars stay)"
@@ -78,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
             f"{len(contents)} contents given; give one picture or volume"
             + (f", not {' and '.join(contents)}" if contents else "")
         )
-    if not styles:
-        raise UserError("no style given; say what it is to look like with --style STYLE")
     if not args.out:
         raise UserError("no output given; say where with -o OUT")
     return _stylize(args, config, contents[0], styles, masks)
@@ -92,17 +91,25 @@ def _stylize(
 
     from medstyle_gan.inference import plan_outputs, save_stylized, stylize
     from medstyle_gan.inference.stylize_inputs import as_image
+    from medstyle_gan.inference.stylize_outputs import grey_for_dicom
 
     image = as_image(content, "content")
     outputs = plan_outputs(
-        content, args.out, config.inference.picture_output, args.overwrite, [*styles, *masks]
+        content,
+        args.out,
+        config.inference.picture_output,
+        args.overwrite,
+        [*styles, *masks],
+        config.stylize.dicom_output,
     )
+    config = grey_for_dicom(config, outputs)
     if config.vgg.weights.startswith("random:"):
         _say(
             f"vgg.weights={config.vgg.weights}: a VGG-19 with seeded random weights knows less "
             "of styles than a trained one; with a network give vgg.weights=imagenet"
         )
     with tqdm(file=sys.stderr, unit="it", dynamic_ncols=True) as bar:
+        progress = _Progress(bar, config)
         result = stylize(
             image,
             list(styles),
@@ -110,7 +117,8 @@ def _stylize(
             mask=list(masks) or None,
             model=args.model,
             device=args.device,
-            on_iteration=_Progress(bar, config),
+            on_iteration=progress,
+            on_slice=progress.slice_done,
             on_message=lambda line: tqdm.write(f"medstyle: {line}", file=sys.stderr),
         )
     save_stylized(result, outputs, mark=not args.no_mark)
@@ -120,7 +128,10 @@ def _stylize(
 
 
 class _Progress:
-    """Iterations of all slices and scales on one bar, with the parts of the loss."""
+    """Iterations of all slices and scales on one bar, with the parts of the loss.
+
+    Of a method that does not iterate, the slices.
+    """
 
     def __init__(self, bar: Any, config: Config) -> None:
         self._bar = bar
@@ -137,6 +148,12 @@ class _Progress:
         self._bar.set_postfix_str(parts, refresh=False)
         self._bar.update(done - self._bar.n)
 
+    def slice_done(self, done: int, count: int) -> None:
+        """Take the slices that are done."""
+        per_slice = self._scales * self._steps
+        self._bar.total = count * per_slice
+        self._bar.update(done * per_slice - self._bar.n)
+
 
 def _summary(result: Stylized) -> list[str]:
     facts = result.facts
@@ -152,6 +169,11 @@ def _summary(result: Stylized) -> list[str]:
         lines.append(
             "neighbouring slices differ "
             f"{facts['adjacent_slice_difference_ratio']:.3f} times as much as in the content"
+        )
+    if (lit := facts.get("highlight")) is not None:
+        lines.append(
+            f"region of interest ({lit['region']}): {lit['voxels']:,} voxels, changed by at most "
+            f"{lit['largest_change']:.4g} {lit['unit']} (bound {lit['bound']:.4g})"
         )
     lines.append(f"gradients correlate with the content's by {facts['gradient_correlation']:.3f}")
     return lines

@@ -87,7 +87,17 @@ def run(args: argparse.Namespace) -> int:
     )
     if is_first_process():
         print(f"model: {folder / 'model'}")
-        print(f"translate with: medstyle translate {shlex.quote(str(folder))} SCAN... -o OUT")
+        from medstyle_gan.methods import METHODS, STYLE_TRANSFERS
+
+        name, run_folder = config.method.name, shlex.quote(str(folder))
+        if METHODS[name].directions:
+            print(f"translate with: medstyle translate {run_folder} SCAN... -o OUT")
+        if name in STYLE_TRANSFERS:
+            style = "--style STYLE " if STYLE_TRANSFERS[name].takes_style else ""
+            print(
+                f"stylize with: medstyle stylize CONTENT {style}--method {name} "
+                f"--model {run_folder} -o OUT"
+            )
     return 0
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medstyle_gan.cli import SOME_FAILED
 from medstyle_gan.cli.many_processes import interrupted_by_sigterm, run_in_processes
 from medstyle_gan.cli.model_settings import resolve_inference
 from medstyle_gan.cli.options import (
@@ -18,11 +20,14 @@ from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
     from medstyle_gan.inference import Outcome
-    from medstyle_gan.inference.kinds import Patients
-    from medstyle_gan.inference.sharding import Shard
+    from medstyle_gan.inference.archive.kinds import Patients
+    from medstyle_gan.inference.archive.sharding import Shard
+    from medstyle_gan.inference.outputs.job import Job
+    from medstyle_gan.volumes import Profile
 
 _BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}]"
-_SHOWN = 10  # warnings of single files
+_SHOWN = 10  # files with warnings
+_SHOWN_EACH = 3
 DEFAULT_GIB = 4.0
 
 
@@ -68,20 +73,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name translations as BIDS derivatives with this suffix: --bids T2w makes "
         "sub-01_desc-synthetic_T2w.nii.gz of sub-01_T1w.nii.gz",
     )
+    parser.add_argument(
+        "--no-mark",
+        action="store_true",
+        help="no visible SYNTHETIC in translations that are pictures (metadata and sidecars stay)",
+    )
     dicom = parser.add_argument_group("DICOM")
     dicom.add_argument(
         "--deidentify",
         choices=("basic", "keep-patient"),
-        default="basic",
-        help="basic removes the patient, dates and places (DICOM PS3.15, Annex E) and gives new "
-        "UIDs; keep-patient keeps patient and study, so that viewers overlay source and "
-        "translation (default: %(default)s)",
+        help="basic, the default for DICOM, removes the patient, dates and places (DICOM PS3.15, "
+        "Annex E), gives new UIDs and calls translations study-HASH/series-NUMBER; asked for, it "
+        "renames other files too. keep-patient keeps patient, study and folders, so that viewers "
+        "overlay source and translation",
+    )
+    dicom.add_argument(
+        "--names",
+        metavar="FILE",
+        help="list which translation is of which input, where names are changed, as CSV; keep it "
+        "apart from OUT",
     )
     dicom.add_argument(
         "--uid-key",
         metavar="FILE",
-        help="secret that makes the same new UIDs in every call and part of a run; made where "
-        "missing, keep it apart from OUT",
+        help="secret that makes the same new UIDs and names in every call and part of a run; made "
+        "where missing, keep it apart from OUT",
     )
     many = parser.add_argument_group("many files")
     many.add_argument(
@@ -136,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: for a model, input or output that is refused, and when no file at all could
             be translated because each of them is unusable.
     """
-    from medstyle_gan.inference.sharding import launched_shard, parse_shard
+    from medstyle_gan.inference.archive.sharding import launched_shard, parse_shard
 
     part, launched = parse_shard(args.shard), launched_shard()
     _refuse_numbers(args, launched.count)
@@ -164,13 +180,15 @@ def _command(args: argparse.Namespace) -> list[str]:
     """The same command for one process."""
     command = ["translate", args.model, *args.inputs, "--out", args.out]
     for name in (
-        *("direction", "bids", "deidentify", "uid_key", "shard", "workers", "max_memory"),
+        *("direction", "bids", "deidentify", "names", "uid_key", "shard", "workers", "max_memory"),
         *("device", "precision"),
     ):
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
     command += [
-        f"--{name}" for name in ("overwrite", "strict", "uncertainty") if getattr(args, name)
+        f"--{name.replace('_', '-')}"
+        for name in ("overwrite", "strict", "uncertainty", "no_mark")
+        if getattr(args, name)
     ]
     return command + (["--config", args.config] if args.config else [])
 
@@ -184,9 +202,9 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         plan_translation,
         run_translation,
     )
-    from medstyle_gan.inference.bids import write_dataset_description
-    from medstyle_gan.inference.memory import GIBIBYTE, MemoryPlan
-    from medstyle_gan.inference.planning import names_a_file
+    from medstyle_gan.inference.archive.bids import write_dataset_description
+    from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan
+    from medstyle_gan.inference.archive.planning import names_a_file
 
     inputs, overrides = split_overrides(args.inputs)
     bundle = load_bundle(args.model)
@@ -205,9 +223,17 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         inference=config.inference,
         strict=args.strict,
     )
+    patients = _patients(args)
     jobs = plan_translation(
-        translator, inputs, args.out, args.direction, args.bids, args.uncertainty
+        translator,
+        inputs,
+        args.out,
+        args.direction,
+        args.bids,
+        args.uncertainty,
+        patients.pseudonyms,
     )
+    _refuse_many_secrets(args, shard, jobs)
     mine = shard.of(jobs)
     workers = max(1, min(args.workers, len(mine)))
     memory = MemoryPlan(translator, args.direction, args.max_memory * GIBIBYTE, workers)
@@ -215,7 +241,8 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
     if estimate is not None:
         print(f"needs {estimate}", file=sys.stderr)
     out = None if names_a_file(Path(args.out)) else Path(args.out)
-    patients = _patients(args, shard, any(job.kind == "series" for job in jobs))
+    if args.names:
+        _write_names(args.names, jobs, out)
     results = run_translation(
         translator,
         jobs,
@@ -227,6 +254,7 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
         workers=workers,
         memory=memory,
         patients=patients,
+        mark=not args.no_mark,
     )
     outcomes: list[Outcome] = []
     trouble = ""
@@ -249,24 +277,50 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
     return _report(outcomes, args.out, shard, trouble)
 
 
-def _patients(args: argparse.Namespace, shard: Shard, dicom: bool) -> Patients:
-    from medstyle_gan.inference.kinds import Patients
+def _patients(args: argparse.Namespace) -> Patients:
+    from medstyle_gan.inference.archive.kinds import Patients
     from medstyle_gan.volumes import UidMap
 
-    refuse_secrets_in_output(args.out, uid_key=args.uid_key)
+    refuse_secrets_in_output(args.out, uid_key=args.uid_key, names=args.names)
+    if args.deidentify == "keep-patient" and args.names:
+        raise UserError("--names: --deidentify keep-patient changes no names; leave it out")
+    if args.deidentify == "basic" and args.bids is not None:
+        raise UserError(
+            "--deidentify basic renames all files, and --bids names them by their subjects; leave "
+            "out one of them"
+        )
+    profile: Profile = args.deidentify or "basic"
+    files = args.deidentify == "basic"  # asked for
     if args.uid_key is None:
-        if dicom and shard.count > 1 and args.deidentify == "basic":
-            raise UserError(
-                "--deidentify basic in several processes needs --uid-key FILE: without a common "
-                "secret, series of one study would get studies of their own"
-            )
-        return Patients(args.deidentify)
-    return Patients(args.deidentify, UidMap.from_key_file(args.uid_key))
+        return Patients(profile, files=files)
+    key = UidMap.from_key_file(args.uid_key)
+    return Patients(profile, key, key, files)
+
+
+def _refuse_many_secrets(args: argparse.Namespace, shard: Shard, jobs: Sequence[Job]) -> None:
+    dicom = any(job.kind == "series" for job in jobs)
+    if dicom and shard.count > 1 and args.deidentify != "keep-patient" and args.uid_key is None:
+        raise UserError(
+            "--deidentify basic in several processes needs --uid-key FILE: without a common "
+            "secret, series of one study would get studies of their own"
+        )
+
+
+def _write_names(path: str, jobs: Sequence[Job], out: Path | None) -> None:
+    """All jobs' names, whichever part this process does."""
+    from medstyle_gan.volumes.deidentification import write_names
+
+    names = [
+        (str(job.output.relative_to(out) if out else job.output.name), str(job.input))
+        for job in jobs
+        if job.private
+    ]
+    write_names(path, names, more=True)
 
 
 def _own_device(device: str) -> str:
     """`auto`, or the GPU of this process where a launcher started one for each."""
-    from medstyle_gan.inference.sharding import local_rank
+    from medstyle_gan.inference.archive.sharding import local_rank
 
     rank = local_rank()
     if device == "auto" and rank is not None:
@@ -297,7 +351,7 @@ def _report(outcomes: list[Outcome], out: str, shard: Shard, trouble: str) -> in
     print(f"{part}{', '.join(words)} -> {out}")
     warned = [outcome for outcome in outcomes if outcome.warnings]
     for outcome in warned[:_SHOWN]:
-        print(f"warning: {outcome.input}: {'; '.join(outcome.warnings)}", file=sys.stderr)
+        print(warning_of(outcome), file=sys.stderr)
     if len(warned) > _SHOWN:
         more = len(warned) - _SHOWN
         print(f"warning: {more} more files, see manifest.csv in {out}", file=sys.stderr)
@@ -306,5 +360,16 @@ def _report(outcomes: list[Outcome], out: str, shard: Shard, trouble: str) -> in
         if count["stale"]:
             what += " or are stale"
         print(f"medstyle: {what}:{lines}", file=sys.stderr)
-        return 1
+        return SOME_FAILED
     return 0
+
+
+def warning_of(outcome: Outcome) -> str:
+    """The warnings of one file: one in its own line, the first of several in a list."""
+    first = f"warning: {outcome.input}:"
+    if len(outcome.warnings) == 1:
+        return f"{first} {outcome.warnings[0]}"
+    lines = [f"  - {warning}" for warning in outcome.warnings[:_SHOWN_EACH]]
+    if len(outcome.warnings) > _SHOWN_EACH:
+        lines.append(f"  and {len(outcome.warnings) - _SHOWN_EACH} more, see its JSON")
+    return "\n".join([first, *lines])

@@ -86,6 +86,10 @@ class PairNames(Section):
     scan: str = Field("scan", description="file of the scan")
     style: str = Field("style", description="file of the true style volume, on the scan's grid")
     mask: str = Field("mask", description="file of the mask (optional in the folder)")
+    labels: str = Field(
+        "labels", description="file of integer regions, scored apart by evaluate (optional)"
+    )
+    lesions: str = Field("lesions", description="file of the lesions' mask (optional)")
 
 
 class PairsConfig(Section):

@@ -69,6 +69,8 @@ def expected(annotation: Any) -> str:
         open_ended = origin is list or args[-1] is Ellipsis
         count = "" if open_ended else f"{len(args)} "
         return f"a list of {count}{_several(args[0])}"
+    if origin is dict:
+        return f"a mapping of {_several(args[0])} to {_several(args[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "a section"
     return str(annotation)

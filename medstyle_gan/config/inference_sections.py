@@ -8,6 +8,7 @@ from pydantic import Field
 
 from medstyle_gan.config.base import PositiveInt, Section, Weight
 from medstyle_gan.config.data_section import DataConfig
+from medstyle_gan.config.highlight_section import HighlightConfig
 
 Flip = Literal["left_right", "anterior_posterior", "superior_inferior"]
 
@@ -108,6 +109,14 @@ class StylizeConfig(Section):
     )
     feather: float = Field(
         2.0, ge=0, description="width over which the style fades in at a mask's edge (pixels)"
+    )
+    highlight: HighlightConfig = Field(
+        default_factory=HighlightConfig, description="a region that stays faithful"
+    )
+    dicom_output: Literal["nifti", "dicom"] = Field(
+        "nifti",
+        description="what a DICOM series becomes in a folder: NIfTI, or a derived series without "
+        "the patient's text",
     )
 
 

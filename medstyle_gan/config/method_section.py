@@ -9,7 +9,23 @@ from pydantic import Field
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
 
 
-class CycleGANConfig(Section):
+class TrainedConfig(Section):
+    """What all methods that are trained can be told."""
+
+    name: str
+    betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's betas")
+    constant_fraction: Probability = Field(
+        0.5, description="share of the steps before the learning rates fall linearly to 0"
+    )
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="generators' moving average per step (0: none)"
+    )
+    gradient_clip: float = Field(
+        0.0, ge=0, description="largest gradient norm, for each optimiser (0: no limit)"
+    )
+
+
+class CycleGANConfig(TrainedConfig):
     """CycleGAN (Zhu et al. 2017)."""
 
     name: Literal["cyclegan"] = "cyclegan"
@@ -17,16 +33,31 @@ class CycleGANConfig(Section):
     discriminator_learning_rate: float = Field(
         2e-4, gt=0, description="Adam's, both discriminators"
     )
-    betas: tuple[Probability, Probability] = Field((0.5, 0.999), description="Adam's betas")
-    constant_fraction: Probability = Field(
-        0.5, description="share of the steps before the learning rates fall linearly to 0"
-    )
     pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
-    ema_decay: float = Field(
-        0.999, ge=0, lt=1, description="generators' moving average per step (0: none)"
+
+
+class FeedforwardConfig(TrainedConfig):
+    """One network for one style, in one pass an image (Johnson et al. 2016).
+
+    The network is `generator`; `loss.perceptual` and `loss.style` are what it learns from.
+    """
+
+    name: Literal["feedforward"] = "feedforward"
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's")
+    betas: tuple[Probability, Probability] = Field((0.9, 0.999), description="Adam's betas")
+
+
+class AdainConfig(TrainedConfig):
+    """One decoder for any style, shown at run time (Huang & Belongie 2017)."""
+
+    name: Literal["adain"] = "adain"
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's")
+    betas: tuple[Probability, Probability] = Field((0.9, 0.999), description="Adam's betas")
+    width: PositiveInt = Field(
+        64, description="channels of the decoder's last layers; 4 times as many of its first"
     )
-    gradient_clip: float = Field(
-        0.0, ge=0, description="largest gradient norm, for each optimiser (0: no limit)"
+    alpha: Probability = Field(
+        1.0, description="stylize: how much of the style (0: the content's own features)"
     )
 
 

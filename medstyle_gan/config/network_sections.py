@@ -9,10 +9,8 @@ from pydantic import Field
 from medstyle_gan.config.base import PositiveInt, Section
 
 
-class ResNetGeneratorConfig(Section):
-    """ResNet generator (Johnson et al. 2016, as used by CycleGAN)."""
-
-    name: Literal["resnet"] = "resnet"
+class _ResNetSection(Section):
+    name: str
     ngf: PositiveInt = Field(64, description="channels of the first layer")
     blocks: PositiveInt = Field(9, description="residual blocks (the papers' 6 or 9)")
     upsampling: Literal["transpose", "resize"] = Field(
@@ -25,12 +23,30 @@ class ResNetGeneratorConfig(Section):
     )
 
 
+class ResNetGeneratorConfig(_ResNetSection):
+    """ResNet generator (Johnson et al. 2016, as used by CycleGAN)."""
+
+    name: Literal["resnet"] = "resnet"
+
+
+class SwitchableGeneratorConfig(_ResNetSection):
+    """One ResNet for both directions, steered by AdaIN codes (Gu and Ye 2021)."""
+
+    name: Literal["switchable"] = "switchable"
+    code_size: PositiveInt = Field(
+        32, description="numbers that a direction's scales and shifts are made of"
+    )
+
+
 class UNetGeneratorConfig(Section):
     """U-Net generator (MONAI's)."""
 
     name: Literal["unet"] = "unet"
     ngf: PositiveInt = Field(64, description="channels of the first level")
     levels: int = Field(4, ge=2, le=8, description="resolutions, each half of the one before")
+
+
+GeneratorConfig = ResNetGeneratorConfig | UNetGeneratorConfig | SwitchableGeneratorConfig
 
 
 class PatchGANConfig(Section):

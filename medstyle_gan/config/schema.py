@@ -12,22 +12,65 @@ from pydantic import Field, ValidationInfo, field_validator
 from medstyle_gan.config.base import Section
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.inference_sections import InferenceConfig, StylizeConfig, path_fault
-from medstyle_gan.config.loss_section import LossConfig, PerceptualLossConfig, StyleLossConfig
-from medstyle_gan.config.method_section import CycleGANConfig, GatysConfig
+from medstyle_gan.config.loss_section import (
+    AdversarialLossConfig,
+    LossConfig,
+    PerceptualLossConfig,
+    StyleLossConfig,
+    WeightedLossConfig,
+)
+from medstyle_gan.config.method_rules import loss_fault, vgg_fault
+from medstyle_gan.config.method_section import (
+    AdainConfig,
+    CycleGANConfig,
+    FeedforwardConfig,
+    GatysConfig,
+)
 from medstyle_gan.config.network_sections import (
+    GeneratorConfig,
     PatchGANConfig,
     ResNetGeneratorConfig,
-    UNetGeneratorConfig,
     VGGConfig,
 )
+from medstyle_gan.config.panel_section import PanelConfig
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
 
+_METHODS: tuple[Any, ...] = (CycleGANConfig, FeedforwardConfig, AdainConfig, GatysConfig)
+_ONE_WAY: dict[str, Any] = {
+    "adversarial": AdversarialLossConfig(weight=0.0),
+    "cycle": WeightedLossConfig(weight=0.0),
+    "identity": WeightedLossConfig(weight=0.0),
+}
 # Optimising a picture has no other terms to be in balance with: these are the usual weights.
-_OF_ITS_OWN = {
+_OF_ITS_OWN: dict[str, dict[str, Any]] = {
     "gatys": {
         "perceptual": PerceptualLossConfig(weight=1.0),
         "style": StyleLossConfig(weight=1e6),
-    }
+    },
+    # Johnson et al.'s layers, with the weights that PyTorch's example gives them (1e5 and 1e10
+    # of the sum over four layers).
+    "feedforward": {
+        **_ONE_WAY,
+        "perceptual": PerceptualLossConfig(
+            weight=1.0, reconstruction_weight=0.0, layers=("relu2_2",), every_n_steps=1
+        ),
+        "style": StyleLossConfig(
+            weight=4e5, layers=("relu1_2", "relu2_2", "relu3_3", "relu4_3"), every_n_steps=1
+        ),
+    },
+    # Huang & Belongie's layers; usual is a weight of 10 of the sum over four layers.
+    "adain": {
+        **_ONE_WAY,
+        "perceptual": PerceptualLossConfig(
+            weight=1.0, reconstruction_weight=0.0, layers=("relu4_1",), every_n_steps=1
+        ),
+        "style": StyleLossConfig(
+            weight=40.0,
+            layers=("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
+            target="batch",
+            every_n_steps=1,
+        ),
+    },
 }
 
 
@@ -40,13 +83,16 @@ class Config(Section):
     """All settings of one run."""
 
     data: DataConfig = Field(default_factory=DataConfig, description="collections and samples")
-    method: Annotated[CycleGANConfig | GatysConfig, Field(discriminator="name")] = Field(
+    method: Annotated[
+        CycleGANConfig | FeedforwardConfig | AdainConfig | GatysConfig,
+        Field(discriminator="name"),
+    ] = Field(
         default_factory=CycleGANConfig,
         description="how a translator is learned (train), or a picture optimised (stylize)",
     )
-    generator: Annotated[
-        ResNetGeneratorConfig | UNetGeneratorConfig, Field(discriminator="name")
-    ] = Field(default_factory=ResNetGeneratorConfig, description="both generators")
+    generator: Annotated[GeneratorConfig, Field(discriminator="name")] = Field(
+        default_factory=ResNetGeneratorConfig, description="both generators"
+    )
     discriminator: PatchGANConfig = Field(
         default_factory=PatchGANConfig, description="both discriminators"
     )
@@ -59,6 +105,7 @@ class Config(Section):
     stylize: StylizeConfig = Field(
         default_factory=StylizeConfig, description="around a style transfer"
     )
+    panel: PanelConfig = Field(default_factory=PanelConfig, description="panels for teaching")
 
     @field_validator("inference")
     @classmethod
@@ -68,6 +115,24 @@ class Config(Section):
         if fault:
             raise ValueError(fault)
         return inference
+
+    @field_validator("loss")
+    @classmethod
+    def _terms_that_the_method_has(cls, loss: LossConfig, info: ValidationInfo) -> LossConfig:
+        method = info.data.get("method")  # absent where it has mistakes of its own
+        fault = None if method is None else loss_fault(method.name, loss)
+        if fault:
+            raise ValueError(fault)
+        return loss
+
+    @field_validator("vgg")
+    @classmethod
+    def _seen_as_the_method_needs(cls, vgg: VGGConfig, info: ValidationInfo) -> VGGConfig:
+        method, data = info.data.get("method"), info.data.get("data")
+        fault = None if method is None or data is None else vgg_fault(method.name, vgg, data)
+        if fault:
+            raise ValueError(fault)
+        return vgg
 
     @field_validator("vgg")
     @classmethod
@@ -88,6 +153,6 @@ def default_config(method: object = None) -> Config:
     Args:
         method: its name; those of another or none are the first method's.
     """
-    models = {model.model_fields["name"].default: model for model in (CycleGANConfig, GatysConfig)}
+    models = {model.model_fields["name"].default: model for model in _METHODS}
     model = models.get(method) if isinstance(method, str) else None
     return Config() if model is None else Config(method=model())

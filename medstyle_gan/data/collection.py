@@ -18,6 +18,7 @@ from medstyle_gan.volumes import (
     find_series,
     is_picture,
     is_volume,
+    stem_of,
     walk_names,
 )
 
@@ -179,7 +180,7 @@ def _subject(path: Path, root: Path, pattern: re.Pattern[str]) -> str:
         subject = subject_in(name, pattern)
         if subject:
             return subject
-    return _stem(path)
+    return stem_of(path)
 
 
 def subject_in(name: str, pattern: re.Pattern[str]) -> str | None:
@@ -189,14 +190,6 @@ def subject_in(name: str, pattern: re.Pattern[str]) -> str | None:
         return None
     groups = [group for group in match.groups() if group]
     return groups[0] if groups else match.group(0)
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in sorted((*VOLUME_SUFFIXES, *PICTURE_SUFFIXES), key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return path.stem
 
 
 def _refuse_mixture(collection: Collection) -> None:

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from medstyle_gan.data.cache_files import cache_file
-from medstyle_gan.data.same_files import content_hash
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import walk_files
+from medstyle_gan.volumes.hashing import hash_content
 
 
 class ContentIndex:
@@ -45,7 +45,7 @@ class ContentIndex:
                 return str(known["content"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not recorded yet, or another run's damaged record: read the file again
-        content = content_hash(path)
+        content = hash_content(path)
         with cache_file(record) as file:
             file.write(json.dumps({"state": state, "content": content}).encode())
         return content

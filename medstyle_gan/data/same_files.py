@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import walk_files
+from medstyle_gan.volumes.hashing import hash_content
 
 
 def same_files(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
@@ -20,7 +20,7 @@ def same_files(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
         probe = _probe(path)
         if probe is not None:
             probes.setdefault(probe, []).append(path)
-    whole = functools.cache(content_hash)
+    whole = functools.cache(hash_content)
     both = []
     for other in others:
         probe = _probe(other)
@@ -52,15 +52,3 @@ def _probe(path: Path, parts: int = 8, length: int = 8192) -> tuple[int, bytes] 
     except OSError:
         return None
     return size, digest.digest()
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; of a folder's, over all files in it."""
-    if path.is_dir():
-        hashes = sorted(content_hash(file) for file in walk_files(path))
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -15,6 +15,7 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume
 from medstyle_gan.data.resampling import ras_grid, resample, working_grid
 from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation.chapter import TRANSLATION
 from medstyle_gan.evaluation.pairs import Pair, empty_mask, refuse_colour
 from medstyle_gan.evaluation.references import Reference
 from medstyle_gan.inference import Translator
@@ -24,7 +25,6 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 GridName = Literal["network", "native"]
 GRIDS: tuple[GridName, ...] = ("network", "native")
-TRANSLATION = "translation"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def compare_pairs(
         for grid in grids:
             data = config.data if grid == "network" else _at_native_spacing(config.data)
             prepared = prepare_volume(scan, data, "scan")
-            inside = prepared.foreground if mask is None else _prepare_mask(mask, data)
+            inside = prepared.foreground if mask is None else prepare_mask(mask, data)
             if not inside.any():
                 raise UserError(empty_mask(pair.mask))
             unit = prepared.array[0]
@@ -107,8 +107,8 @@ def _at_native_spacing(data: DataConfig) -> DataConfig:
     return data.model_copy(update={"spacing": (None, None, None)})
 
 
-def _prepare_mask(mask: Volume, data: DataConfig) -> Mask:
-    """Returns the mask on the working grid: voxels that are at least half inside."""
+def prepare_mask(mask: Volume, data: DataConfig) -> Mask:
+    """Returns a mask on the working grid, bool (X, Y, Z): voxels that are at least half inside."""
     affine = mask.geometry.affine
     own = ras_grid(mask.geometry.spatial_shape, affine)
     turned = apply_orientation(np.float32(np.asarray(mask.array) > 0), io_orientation(affine))

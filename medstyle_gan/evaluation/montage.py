@@ -12,7 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from medstyle_gan.data.preprocessing import display_image, slice_aspect
-from medstyle_gan.evaluation.comparison import TRANSLATION, Comparison
+from medstyle_gan.evaluation.chapter import TRANSLATION
+from medstyle_gan.evaluation.comparison import Comparison
 from medstyle_gan.volumes import atomic_file
 
 _TITLES = ("scan", "translation", "truth", "translation − truth")

@@ -1,4 +1,4 @@
-"""Registered pairs for scoring: one subfolder a subject with its scan, true style and mask."""
+"""Registered pairs for scoring: one subfolder a subject with its scan, true style and more."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from medstyle_gan.volumes import VOLUME_SUFFIXES, Geometry, read_header, read_vo
 
 # Rounding in headers moves corners by micrometres; a real shift is never this small.
 _TOLERANCE = 0.01  # mm
+_OPTIONAL = ("mask", "labels", "lesions")
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,16 @@ class Pair:
         scan: The scan.
         style: The true style volume.
         mask: Voxels that count, or None: then the scan's foreground is used.
+        labels: Integer regions, or None.
+        lesions: Voxels of lesions, or None.
     """
 
     subject: str
     scan: Path
     style: Path
     mask: Path | None
+    labels: Path | None = None
+    lesions: Path | None = None
 
 
 def find_pairs(config: PairsConfig) -> list[Pair]:
@@ -109,8 +114,8 @@ def describe_missing_masks(pairs: Sequence[Pair]) -> str | None:
 
 def _pair(folder: Path, config: PairsConfig) -> Pair | None:
     """Returns the subfolder's pair; None where it has nothing of one."""
-    scan, style, mask = (
-        _find(folder, getattr(config.names, role)) for role in ("scan", "style", "mask")
+    scan, style, *optional = (
+        _find(folder, getattr(config.names, role)) for role in ("scan", "style", *_OPTIONAL)
     )
     if scan is None and style is None:
         return None
@@ -121,10 +126,10 @@ def _pair(folder: Path, config: PairsConfig) -> Pair | None:
             f"counterpart; add it, take the folder away or set data.pairs.names.{role}"
         )
     grid = read_header(scan).geometry
-    for other in (style, mask):
+    for other in (style, *optional):
         if other is not None:
             _refuse_other_grid(scan, grid, other)
-    return Pair(folder.name, scan, style, mask)
+    return Pair(folder.name, scan, style, *optional)
 
 
 def _find(folder: Path, name: str) -> Path | None:

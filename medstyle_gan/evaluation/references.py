@@ -62,7 +62,7 @@ def style_intensities(collection: CachedCollection, plane: str) -> StyleIntensit
     if collection.channels != 1:
         raise ValueError("references match grey intensities; this style collection is in colour")
     return StyleIntensities(
-        np.stack([foreground_quantiles(*_foreground(v, plane)) for v in collection])
+        np.stack([foreground_quantiles(*array_and_foreground(v, plane)) for v in collection])
     )
 
 
@@ -71,7 +71,8 @@ def foreground_quantiles(array: Array, foreground: Mask) -> Array:
     return np.quantile(array[foreground], _SHARES).astype(np.float32)
 
 
-def _foreground(volume: CachedVolume, plane: str) -> tuple[Array, Mask]:
+def array_and_foreground(volume: CachedVolume, plane: str) -> tuple[Array, Mask]:
+    """A grey prepared volume (X, Y, Z) in [-1, 1] and its foreground, bool (X, Y, Z)."""
     array = np.asarray(from_slices(volume.slices, plane)[0], dtype=np.float32)
     if volume.is_picture:  # all of a picture counts
         return array, np.ones(array.shape, bool)

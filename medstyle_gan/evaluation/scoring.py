@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medstyle_gan.config import Config
-from medstyle_gan.evaluation.comparison import (
-    TRANSLATION,
-    Comparison,
-    compare_pairs,
-)
+from medstyle_gan.evaluation.chapter import TRANSLATION
+from medstyle_gan.evaluation.comparison import Comparison, compare_pairs
 from medstyle_gan.evaluation.fidelity import fidelity, rank_correlation
 from medstyle_gan.evaluation.pairs import Pair
 from medstyle_gan.inference import Translator

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from medstyle_gan.inference.archive import Outcome, run_translation, translate_files
-from medstyle_gan.inference.bundle import (
+from medstyle_gan.inference.archive.folder_evaluator import FolderEvaluator
+from medstyle_gan.inference.archive.planning import plan_translation
+from medstyle_gan.inference.archive.running import Outcome, run_translation, translate_files
+from medstyle_gan.inference.bundles.bundle import (
     Bundle,
     describe_collections,
+    joined_state,
     model_hash,
     without_local_paths,
 )
-from medstyle_gan.inference.bundle_files import find_bundle, load_bundle, save_bundle
-from medstyle_gan.inference.card import describe_model, format_card
-from medstyle_gan.inference.exporting import BundleFormat, export_bundle
-from medstyle_gan.inference.monai_bundle import FolderEvaluator
-from medstyle_gan.inference.planning import Job, plan_translation
+from medstyle_gan.inference.bundles.bundle_files import find_bundle, load_bundle, save_bundle
+from medstyle_gan.inference.bundles.card import describe_model, format_card
+from medstyle_gan.inference.bundles.exporting import BundleFormat, export_bundle
+from medstyle_gan.inference.outputs.job import Job
 from medstyle_gan.inference.scope import ScopeReport
 from medstyle_gan.inference.stylize_outputs import plan_outputs, save_stylized
 from medstyle_gan.inference.stylizing import Stylized, stylize
@@ -38,6 +40,7 @@ __all__ = [
     "export_bundle",
     "find_bundle",
     "format_card",
+    "joined_state",
     "load_bundle",
     "model_hash",
     "plan_outputs",

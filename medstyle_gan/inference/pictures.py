@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import display_image, prepare_picture, to_slices
 from medstyle_gan.data.words import Direction
-from medstyle_gan.inference.network import Network
+from medstyle_gan.inference.network.network import Network
+from medstyle_gan.inference.network.stacks import translate_stack
 from medstyle_gan.inference.quantization import quantize
-from medstyle_gan.inference.stacks import translate_stack
 from medstyle_gan.inference.translation import Translation, count_clipped
 from medstyle_gan.volumes import Picture, read_picture
 

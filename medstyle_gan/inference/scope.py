@@ -50,6 +50,7 @@ _WORDS = {
     "body": "the extent of the body",
     "oblique": "the angle of the voxel axes",
 }
+_SHOWN = 3  # warnings in one message
 _MILLIMETRES = ("spacing", "view", "body")
 
 
@@ -131,7 +132,9 @@ def refuse_out_of_scope(report: ScopeReport | None) -> None:
     if report is None:
         raise UserError("--strict: this model has nothing to check the scope by; leave it out")
     if not report.in_scope:
-        raise UserError(f"--strict: {'; '.join(report.warnings)}")
+        shown = "; ".join(report.warnings[:_SHOWN])
+        more = len(report.warnings) - _SHOWN
+        raise UserError(f"--strict: {shown}" + (f"; and {more} more" if more > 0 else ""))
 
 
 def _distance(difference: float, spread: float, tolerance: float, subjects: int) -> float:

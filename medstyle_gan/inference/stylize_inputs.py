@@ -20,13 +20,18 @@ from medstyle_gan.inference.images import as_volume
 from medstyle_gan.volumes import (
     PICTURE_SUFFIXES,
     VOLUME_SUFFIXES,
+    DicomSeries,
     Picture,
     Volume,
+    find_series,
+    is_dicom,
     is_picture,
     is_volume,
     read_picture,
+    read_series,
     read_volume,
 )
+from medstyle_gan.volumes.dicom_reading import only_series
 
 Image = Volume | Picture | str | Path | nib.spatialimages.SpatialImage
 
@@ -59,15 +64,37 @@ def as_image(image: Image, what: str) -> Volume | Picture:
     if isinstance(image, str | Path):
         if not Path(image).exists():
             raise UserError(f"{what} {image}: there is no such file; check the path")
-        if Path(image).is_dir():
-            raise UserError(f"{what} {image}: is a folder, where a picture or volume is needed")
+        series = dicom_series(image)
+        if series is not None:
+            return read_series(series)
         if is_picture(image):
             return read_picture(image)
         if is_volume(image):
             return read_volume(image)
-        known = ", ".join((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
+        known = ", ".join((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, "DICOM"))
         raise UserError(f"{what} {image}: is no picture or volume that can be read ({known})")
     return as_volume(image)
+
+
+def dicom_series(path: str | Path) -> DicomSeries | None:
+    """The DICOM series that a path stands for, or None where it is no DICOM.
+
+    Args:
+        path: a folder, which is to hold one series, or a file: one slice, or all of them in an
+            enhanced multi-frame object. A file is taken alone, whatever lies beside it.
+
+    Raises:
+        UserError: the folder holds no or several series, or pydicom is not installed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return only_series(path)
+    if not path.is_file() or is_volume(path) or is_picture(path) or not is_dicom(path):
+        return None
+    found = find_series(path)
+    if not found:
+        raise UserError(f"{path}: is a DICOM object, but no scan; give a scan's series")
+    return found[0]
 
 
 def own_grid(data: DataConfig) -> DataConfig:

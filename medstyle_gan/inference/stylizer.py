@@ -6,57 +6,41 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.method_section import GatysConfig
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.bundles.bundle import Bundle
 from medstyle_gan.inference.stylize_inputs import LoadedStyle
 from medstyle_gan.methods import (
     STYLE_TRANSFERS,
-    Gatys,
     Guidance,
     Iteration,
     StyleReference,
     StyleTransfer,
 )
 from medstyle_gan.methods.affine_structure import keep_structure
-from medstyle_gan.networks import VGG19Features, adapt_channels
-from medstyle_gan.networks.winograd import winograd_pays
+from medstyle_gan.networks import adapt_channels
+from medstyle_gan.networks.sizes import resized
 
 
 def build_style_transfer(
-    config: Config, device: torch.device, model: object = None
+    config: Config, device: torch.device, model: Bundle | None = None
 ) -> StyleTransfer[Any, Any, Any]:
     """The style transfer that `method.name` names.
 
     Args:
         config: all settings.
-        device: where the VGG-19 goes.
-        model: what was given with `--model`.
+        device: where its networks go.
+        model: as `find_model` gives it.
 
     Raises:
-        UserError: the method is none that stylises, or needs no model and has one.
+        UserError: the settings or the model cannot be used.
     """
-    method = config.method
-    if method.name not in STYLE_TRANSFERS:
-        raise UserError(
-            f"method.name={method.name} learns a translator and stylises no single picture; use "
-            f"medstyle train and translate, or one of {', '.join(STYLE_TRANSFERS)}"
-        )
-    assert isinstance(method, GatysConfig)
-    if model is not None:
-        raise UserError(f"--model {model}: {method.name} learns nothing, so it has no model")
-    layers = Gatys.layers(config.loss)
-    # With neither weight there is no layer; Gatys says so.
-    vgg = VGG19Features(
-        config.vgg.weights,
-        layers or ["relu1_1"],
-        method.pooling,
-        winograd=winograd_pays(device, method.features),
-    ).to(device)
-    return Gatys(vgg, method, config.loss, config.training.seed)
+    transfer: StyleTransfer[Any, Any, Any] = STYLE_TRANSFERS[config.method.name].build(
+        config, device, model
+    )
+    return transfer
 
 
 class Stylizer:
@@ -103,7 +87,7 @@ class Stylizer:
     def working(self, content: Tensor) -> Tensor:
         """The content as the transfer sees it."""
         content = adapt_channels(content.to(self.device), self.work_channels)
-        return _resized(content, self.work_size).contiguous()
+        return resized(content, self.work_size).contiguous()
 
     def __call__(
         self,
@@ -137,8 +121,8 @@ class Stylizer:
         )
         code = self.transfer.transfer(self.transfer.encode_content(working), self.style, guidance)
         with torch.no_grad():
-            stylised = self.transfer.decode(code)
-            result = self._finished(content, _resized(stylised, self.size).cpu())
+            stylised = adapt_channels(self.transfer.decode(code), self.work_channels)
+            result = self._finished(content, resized(stylised, self.size).cpu())
             return result, stylised - working
 
     def _finished(self, content: Tensor, stylised: Tensor) -> Tensor:
@@ -168,9 +152,9 @@ class Stylizer:
             height, width = image.shape[-2:]
             size = _longest((height, width), longest)
             image = adapt_channels(image.to(self.device), self.work_channels)
-            images.append(_resized(image, size).contiguous())
+            images.append(resized(image, size).contiguous())
             if style.masks is not None:
-                masks.append(_resized(style.masks[number].to(self.device), size).clamp(0, 1))
+                masks.append(resized(style.masks[number].to(self.device), size).clamp(0, 1))
         return StyleReference(images, weight, masks or None)
 
 
@@ -178,9 +162,3 @@ def _longest(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """The size with another longest side and the same proportions."""
     factor = longest / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    if image.shape[-2:] == size:
-        return image
-    return F.interpolate(image, size=size, mode="bilinear", antialias=True)

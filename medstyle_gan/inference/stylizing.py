@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from medstyle_gan.config.schema import default_config
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import from_slices, restore_array, to_slices
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import package_versions
-from medstyle_gan.inference.generators import resolve_device
+from medstyle_gan.inference.bundles.bundle import Bundle, package_versions
+from medstyle_gan.inference.bundles.bundle_files import load_bundle
+from medstyle_gan.inference.highlighting import Highlight, find_highlight
+from medstyle_gan.inference.network.arithmetic import resolve_device
+from medstyle_gan.inference.outputs.sidecar import NOTE
 from medstyle_gan.inference.pictures import COLOUR_SCALE
 from medstyle_gan.inference.quantization import output_dtype, quantize
-from medstyle_gan.inference.sidecar import NOTE
 from medstyle_gan.inference.stylize_inputs import (
     Image,
     LoadedStyle,
@@ -40,6 +43,7 @@ from medstyle_gan.inference.stylize_inputs import (
     upright,
     volume_masks,
 )
+from medstyle_gan.inference.stylize_model import find_model, settings_for_model
 from medstyle_gan.inference.stylizer import Stylizer, build_style_transfer
 from medstyle_gan.methods import Iteration
 from medstyle_gan.methods.affine_structure import gradient_correlation
@@ -81,36 +85,55 @@ class Stylized:
 
 def stylize(
     content: Image,
-    style: Image | Sequence[Image],
+    style: Image | Sequence[Image] = (),
     config: Config | None = None,
     *,
     mask: Image | Sequence[Image] | None = None,
-    model: object = None,
+    model: str | Path | Bundle | None = None,
     device: str = "auto",
     on_iteration: Told | None = None,
+    on_slice: Callable[[int, int], None] | None = None,
     on_message: Callable[[str], None] | None = None,
 ) -> Stylized:
     """Give a picture, or each slice of a volume, the style of others.
 
     Args:
-        content: picture (PNG, JPEG), volume (NIfTI), or either in memory.
-        style: one style or several: pictures or volumes, whose slices are the style.
-        config: settings; None is gatys with its defaults.
-        mask: where the style goes, on the content's grid: one for all styles or one a style.
-        model: of a method that was trained.
+        content: picture (PNG, JPEG), volume (NIfTI, DICOM), or either in memory.
+        style: one style or several: pictures or volumes, whose slices are the style; none for a
+            method whose model has one, and where `stylize.highlight` only mutes.
+        config: settings; None is gatys with its defaults, or the settings of `model`.
+        mask: where the style goes, on the content's grid: one for all styles or one a style. With
+            `stylize.highlight` the region of interest, where it does not go.
+        model: run or bundle of a method that was trained; of the settings only `stylize`,
+            `inference`, `method.alpha` and `vgg.weights` can then be other than the model's.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         on_iteration: takes the slice among those stylised, their number, and the progress.
+        on_slice: takes how many slices are done, of how many.
         on_message: takes what the user should know.
 
     Raises:
-        UserError: content, style, mask or settings cannot be used.
+        UserError: content, style, mask, model or settings cannot be used.
     """
+    if config is None and model is not None:
+        model = model if isinstance(model, Bundle) else load_bundle(model)
+        config = model.config
     config = config or default_config("gatys")
+    given = _listed(style)
+    highlight = config.stylize.highlight
+    muted = highlight.region != "off" and highlight.rest == "muted"
+    if muted and (given or model is not None):
+        raise UserError(
+            "stylize.highlight.rest=muted transfers no style; leave --style and --model out, or "
+            "set it to stylised"
+        )
+    bundle = None if muted else find_model(config, model, len(given))
+    if bundle is not None:
+        config = settings_for_model(config, bundle)
     place = resolve_device(device)
-    transfer = build_style_transfer(config, place, model)
+    transfer = None if muted else build_style_transfer(config, place, bundle)
     image = as_image(content, "content")
-    styles = [load_style(one, config) for one in _listed(style)]
-    work = _Work(config, place, transfer, styles, on_iteration, on_message)
+    styles = [load_style(one, config) for one in given]
+    work = _Work(config, place, transfer, styles, bundle, on_iteration, on_slice, on_message)
     masks = [] if mask is None else _listed(mask)
     work.refuse_masks(len(masks))
     if isinstance(image, Picture):
@@ -127,16 +150,22 @@ class _Work:
         device: torch.device,
         transfer: Any,
         styles: list[LoadedStyle],
+        bundle: Bundle | None,
         on_iteration: Told | None,
+        on_slice: Callable[[int, int], None] | None,
         on_message: Callable[[str], None] | None,
     ) -> None:
         self.config, self.device, self.transfer, self.styles = config, device, transfer, styles
+        self.bundle = bundle
         self.on_iteration = on_iteration or (lambda slice_, slices, iteration: None)
+        self.on_slice = on_slice or (lambda done, slices: None)
         self.on_message = on_message or (lambda message: None)
         self.curve: list[Row] = []
 
     def refuse_masks(self, count: int) -> None:
         """Refuse another number of masks than none, one, or one a style."""
+        if self.config.stylize.highlight.region != "off":  # which tells of its own
+            return
         if count > 1 and count != len(self.styles):
             raise UserError(
                 f"{count} masks for {len(self.styles)} style(s); give one mask for all styles, or "
@@ -147,18 +176,34 @@ class _Work:
         content = picture_tensor(picture)
         refuse_same(content, self.styles)
         channels = self._channels(content.shape[1])
-        stylizer = self._stylizer(content, channels)
-        regions = [_tensor(mask) for mask in masks] or None
-        result = stylizer(content, regions, None, self._telling(0, 1), self.on_message)[0]
+        body = np.ones((1, *content.shape[2:]), bool)
+        lit = self._highlight(content, body, [mask[None] for mask in masks], 127.5)
+        if lit is not None:
+            masks = [lit.rest[0]]
         own = adapt_channels(content, channels)
+        if self.transfer is None:
+            assert lit is not None
+            result = lit.muted(own)
+        else:
+            stylizer = self._stylizer(content, channels)
+            regions = [_tensor(mask) for mask in masks] or None
+            result = stylizer(content, regions, None, self._telling(0, 1), self.on_message)[0]
+            self.on_slice(1, 1)
         if masks:
             fade = _tensor(_faded(np.any(masks, axis=0), self.config.stylize.feather))
             result = own + fade * (result - own)
-        native = COLOUR_SCALE.from_unit(np.moveaxis(result[0].numpy(), 0, -1))
-        pixels, _ = quantize(native, np.dtype(np.uint8))
+        native = _levels(result)
         facts = self._facts() | {
             "gradient_correlation": round(gradient_correlation(content, result), 4)
         }
+        if lit is None:
+            pixels, _ = quantize(native, np.dtype(np.uint8))
+        else:
+            lit.draw_outline(result)
+            added = lit.emphasis(content)
+            pixels, shown = lit.in_levels(_levels(own), _levels(result), lit.region, added)
+            facts["highlight"] = shown | {"unit": "grey levels of 255"}
+        pixels = pixels[0]
         return Stylized(
             pixels[..., 0] if channels == 1 else pixels,
             None,
@@ -171,20 +216,28 @@ class _Work:
     def volume(self, volume: Volume, masks: list[np.ndarray]) -> Stylized:
         plane = self.config.data.plane
         prepared = prepare_content(volume, self.config)
-        keep = self.config.stylize.background == "keep"
-        where = [mask & prepared.foreground if keep else mask for mask in masks]
-        if not where:
-            where = [prepared.foreground if keep else np.ones_like(prepared.foreground)]
         contents = upright(to_slices(prepared.array, plane))
-        regions = [upright(to_slices(mask[None], plane)) for mask in where]
+        body, *where = (_upright(m, plane) for m in (prepared.foreground, *masks))
+        lit = self._highlight(contents, body, where, prepared.scale.half_range)
+        if lit is not None:
+            where = [lit.rest]
+        where = where or [np.ones_like(body)]
+        if self.config.stylize.background == "keep":
+            where = [mask & body for mask in where]
+        regions = [torch.from_numpy(mask.astype(np.float32))[:, None] for mask in where]
         for number in range(len(contents)):
             refuse_same(contents[number : number + 1], self.styles)
         channels = self._channels(contents.shape[1])
-        results = adapt_channels(contents, channels).clone()
-        done = self._slices(contents, regions, results, channels)
+        own = adapt_channels(contents, channels)
+        if self.transfer is None:
+            assert lit is not None
+            results = lit.muted(own)
+            done = [int(i) for i in np.flatnonzero(where[0].any(axis=(1, 2)))]
+        else:
+            results = own.clone()
+            done = self._slices(contents, regions, results, channels)
         fade = np.stack([_faded(r, self.config.stylize.feather) for r in _union(regions)])
         faded = torch.from_numpy(fade.astype(np.float32))[:, None]
-        own = adapt_channels(contents, channels)
         results = own + faded * (results - own)
         correlations = [gradient_correlation(contents[i : i + 1], results[i : i + 1]) for i in done]
         facts = self._facts() | {
@@ -194,20 +247,35 @@ class _Work:
             "gradient_correlation": round(float(np.mean(correlations)), 4),
             "intensity_scale": prepared.scale.as_dict(),
         }
-        unit = from_slices(as_slices(results), plane)
-        restored = restore_array(unit, prepared, volume.geometry)
+        if lit is not None:
+            lit.draw_outline(results, faded)
+
+        def restored(slices: Tensor) -> np.ndarray:
+            return restore_array(from_slices(as_slices(slices), plane), prepared, volume.geometry)
+
         scale = prepared.scale
         if channels == 1:
-            share = restore_array(from_slices(as_slices(faded), plane), prepared, volume.geometry)
             # In native units, so that what lies beyond the scale and outside the mask stays.
             own_values = volume.array.astype(np.float64)
-            native = own_values + share * (scale.from_unit(restored) - own_values)
+            change = scale.from_unit(restored(results)) - own_values
+            native, own_native = own_values + restored(faded) * change, own_values
         else:
-            native, scale = COLOUR_SCALE.from_unit(restored), COLOUR_SCALE
+            scale = COLOUR_SCALE
+            native = scale.from_unit(restored(results))
+            own_native = scale.from_unit(restored(own))
         dtype = output_dtype(
             native, self.config.inference.dtype, volume.integer, colour=channels == 3
         )
-        array, _ = quantize(native, dtype)
+        if lit is None:
+            array, _ = quantize(native, dtype)
+        else:
+            inside = restored(torch.from_numpy(lit.region.astype(np.float32))[:, None]) > 0.5
+            added = restored(torch.from_numpy(lit.emphasis(contents))[:, None])
+            if channels == 1:
+                array, shown = lit.in_units(own_native, native, inside, added, dtype)
+            else:
+                array, shown = lit.in_levels(own_native, native, inside, added)
+            facts["highlight"] = shown | {"unit": "native units of the scan"}
         return Stylized(
             volume.with_array(array),
             scale,
@@ -216,6 +284,11 @@ class _Work:
             self.curve,
             facts,
         )
+
+    def _highlight(
+        self, contents: Tensor, body: np.ndarray, masks: list[np.ndarray], half_range: float
+    ) -> Highlight | None:
+        return find_highlight(self.config, contents, body, masks, half_range, self.device)
 
     def _slices(
         self, contents: Tensor, regions: list[Tensor], results: Tensor, channels: int
@@ -240,6 +313,7 @@ class _Work:
                 results[index] = result[0]
                 middle = added if middle is None else middle
                 told += 1
+                self.on_slice(told, len(full))
         return sorted([first, *after, *before])
 
     def _stylizer(self, content: Tensor, channels: int) -> Stylizer:
@@ -254,7 +328,9 @@ class _Work:
             return 3 if wanted == "rgb" else 1
         if self.config.stylize.keep == "colour":  # nothing of a style's
             return content
-        return max(content, *(image.shape[1] for s in self.styles for image in s.images))
+        if self.transfer is not None and self.transfer.channels is not None:
+            return int(self.transfer.channels)
+        return max(content, 1, *(image.shape[1] for s in self.styles for image in s.images))
 
     def _telling(self, number: int, count: int, index: int = 0) -> Callable[[Iteration], None]:
         def tell(iteration: Iteration) -> None:
@@ -273,20 +349,28 @@ class _Work:
 
     def _facts(self) -> dict[str, Any]:
         vgg = getattr(self.transfer, "vgg", None)
+        trained_with = None if self.bundle is None else self.bundle.vgg
         weights = self.config.vgg.weights
         named = weights == "imagenet" or weights.startswith("random:")
         return {
             "synthetic": True,
             "note": NOTE,
-            "stylised_by": self.config.method.model_dump(mode="json"),
+            "stylised_by": None  # the rest around a highlighted region is only muted
+            if self.transfer is None
+            else self.config.method.model_dump(mode="json"),
             "loss": self.config.loss.model_dump(mode="json", include=_TERMS),
             "around": self.config.stylize.model_dump(mode="json"),
             "styles": len(self.styles),
             "seed": self.config.training.seed,
             "vgg": {
                 "weights": weights if named else "a file",
-                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else None,
+                "identity": vgg.identity() if isinstance(vgg, VGG19Features) else trained_with,
             },
+            "model": (
+                None
+                if self.bundle is None
+                else {"hash": self.bundle.hash, "steps": self.bundle.steps}
+            ),
             "iterations": len(self.curve),
             "last": self.curve[-1] if self.curve else None,
             "device": self.device.type,
@@ -321,6 +405,16 @@ def _faded(mask: np.ndarray, feather: float) -> np.ndarray:
     if not feather or mask.all():
         return mask.astype(np.float32)
     return np.clip(distance_transform_edt(mask) / (feather + 1), 0, 1).astype(np.float32)
+
+
+def _upright(mask: np.ndarray, plane: str) -> np.ndarray:
+    """Slices of a mask `(X, Y, Z)`, bool `(N, rows, columns)`."""
+    return upright(to_slices(mask[None], plane))[:, 0].numpy() > 0
+
+
+def _levels(images: Tensor) -> np.ndarray:
+    """`(N, C, H, W)` in [-1, 1] as `(N, H, W, C)` grey levels of 255."""
+    return COLOUR_SCALE.from_unit(np.moveaxis(images.numpy(), 1, -1))
 
 
 def _tensor(mask: np.ndarray) -> Tensor:

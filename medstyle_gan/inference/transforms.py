@@ -9,7 +9,7 @@ from typing import Any, Literal
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from medstyle_gan.data.words import Direction
+from medstyle_gan.data.words import Direction, domains_of
 from medstyle_gan.inference.translator import Translator
 
 
@@ -32,7 +32,8 @@ class TranslateStyled(MapTransform):
         allow_missing_keys: skip entries that a dictionary does not have.
 
     Raises:
-        UserError: at the first volume, as `Translator.load` and `Translator.translate` do.
+        UserError: for a direction that is none; at the first volume, as `Translator.load` and
+            `Translator.translate` do.
 
     Example:
         >>> from monai.transforms import Compose, LoadImaged
@@ -56,6 +57,7 @@ class TranslateStyled(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        domains_of(direction)  # a wrong one is told now, not in a worker
         self.model = model
         self.direction = direction
         self.device = device

@@ -21,10 +21,10 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import Bundle
-from medstyle_gan.inference.generators import restore_generator
-from medstyle_gan.inference.network import Network, OnProgress, part_of
-from medstyle_gan.inference.paths import mirrored_axes, moved_axes, translate_flipped
+from medstyle_gan.inference.bundles.bundle import Bundle
+from medstyle_gan.inference.bundles.generators import generators_of_checkpoint, restore_generator
+from medstyle_gan.inference.network.network import Network, OnProgress, part_of
+from medstyle_gan.inference.network.paths import mirrored_axes, moved_axes, translate_flipped
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 
@@ -148,8 +148,8 @@ def _weights(path: Path, bundle: Bundle, direction: Direction) -> tuple[int, dic
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if state["step"] == bundle.steps:
             return state["step"], {}
-        kept = state["ema"]["generators"] if bundle.config.inference.ema else state["networks"]
-        weights = {name: tensor.clone() for name, tensor in kept[direction].items()}
+        kept = generators_of_checkpoint(state, bundle.config.inference.ema)[direction]
+        weights = {name: tensor.clone() for name, tensor in kept.items()}
         return int(state["step"]), weights
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medstyle_gan.losses.adversarial import AdversarialLoss
 from medstyle_gan.losses.cycle import l1
 from medstyle_gan.losses.perceptual import content_distance
+from medstyle_gan.losses.statistics import statistics_distance
 from medstyle_gan.losses.style import gram_matrix, style_distance
 from medstyle_gan.losses.total_variation import total_variation
 
@@ -13,6 +14,7 @@ __all__ = [
     "content_distance",
     "gram_matrix",
     "l1",
+    "statistics_distance",
     "style_distance",
     "total_variation",
 ]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medstyle_gan.networks import parameters_of
+
 
 class GeneratorEMA:
     """Frozen copies of generators whose weights trail the trained ones.
@@ -28,9 +30,10 @@ class GeneratorEMA:
         self.decay = decay
         # On the device, so that nobody waits to learn whether a step was skipped.
         self.updates = torch.zeros((), dtype=torch.int64)
-        self.generators = {
-            name: copy.deepcopy(g).eval().requires_grad_(False) for name, g in generators.items()
-        }
+        # Together: what they share, their copies share.
+        self.generators = copy.deepcopy(dict(generators))
+        for generator in self.generators.values():
+            generator.eval().requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
         """Move the copies."""
@@ -55,11 +58,10 @@ class GeneratorEMA:
         else:
             weight = weight * (1 - skip)
             self.updates = self.updates + (1 - skip.to(torch.int64))
-        averaged: list[Tensor] = []
-        trained: list[Tensor] = []
+        names = list(generators)
+        averaged: list[Tensor] = [*parameters_of(self.generators[name] for name in names)]
+        trained: list[Tensor] = [*parameters_of(generators.values())]
         for name, generator in generators.items():
-            averaged += self.generators[name].parameters()
-            trained += generator.parameters()
             for mine, theirs in zip(
                 self.generators[name].buffers(), generator.buffers(), strict=True
             ):

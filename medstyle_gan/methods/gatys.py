@@ -27,9 +27,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from medstyle_gan.config import Config
 from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.config.method_section import GatysConfig
 from medstyle_gan.errors import UserError
@@ -47,9 +47,13 @@ from medstyle_gan.methods.style_transfer import (
     Iteration,
     StyleReference,
     StyleTransfer,
+    TrainedModel,
+    shares_of,
 )
 from medstyle_gan.networks import VGG19Features, adapt_channels
+from medstyle_gan.networks.sizes import resized
 from medstyle_gan.networks.vgg19 import LAYERS
+from medstyle_gan.networks.winograd import winograd_pays
 
 _NOISE = 0.5  # deviation of the picture that `init: noise` begins from, in units of [-1, 1]
 
@@ -102,6 +106,22 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
         self.vgg, self.method, self.loss, self.seed = vgg, method, loss, seed
         self._content_layers, self._style_layers = looked_at(loss)
 
+    @classmethod
+    def build(
+        cls, config: Config, device: torch.device, model: TrainedModel | None = None
+    ) -> Gatys:
+        """See `StyleTransfer.build`; it learns nothing, so there is no model."""
+        method = config.method
+        assert isinstance(method, GatysConfig)
+        # With neither weight there is no layer; the class says so.
+        vgg = VGG19Features(
+            config.vgg.weights,
+            cls.layers(config.loss) or ["relu1_1"],
+            method.pooling,
+            winograd=winograd_pays(device, method.features),
+        ).to(device)
+        return cls(vgg, method, config.loss, config.training.seed)
+
     @staticmethod
     def layers(loss: LossConfig) -> tuple[str, ...]:
         """The VGG-19 layers that a loss needs."""
@@ -134,16 +154,11 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
             UserError: an image is too small, a mask leaves nothing of it, or the weights sum
                 to 0.
         """
-        total = sum(style.weight for style in styles)
-        if not total:
-            raise UserError(
-                "the styles' weights sum to 0, so there is nothing to transfer; set one of "
-                "stylize.style_weights above 0"
-            )
+        shares = shares_of(styles)
         grams = [
             [self._mean_grams(style, factor) for style in styles] for factor in self._factors()
         ]
-        return GatysStyle(grams, [s.weight / total for s in styles], styles[0].images[0])
+        return GatysStyle(grams, shares, styles[0].images[0])
 
     def transfer(
         self, content: GatysContent, style: GatysStyle, guidance: Guidance | None = None
@@ -168,7 +183,7 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
             start = (
                 self._start(image, style, guidance)
                 if picture is None
-                else _to(picture, image.shape[-2:])
+                else resized(picture, image.shape[-2:])
             )
 
             def told(number: int, evaluation: Evaluation, scale: int = scale) -> None:
@@ -204,7 +219,7 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
                     self.loss,
                     content.features[scale],
                     self._regions(style, scale, guidance, size),
-                    None if added is None else image + _to(added, size),
+                    None if added is None else image + resized(added, size),
                 )
             )
         return found
@@ -259,11 +274,13 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
 
     def _start(self, image: Tensor, style: GatysStyle, guidance: Guidance) -> Tensor:
         if guidance.start is not None:
-            return _to(guidance.start, image.shape[-2:])
+            return resized(guidance.start, image.shape[-2:])
         if self.method.init == "content":
             return image.clone()
         if self.method.init == "style":
-            return adapt_channels(_to(style.picture, image.shape[-2:]), image.shape[1]).contiguous()
+            return adapt_channels(
+                resized(style.picture, image.shape[-2:]), image.shape[1]
+            ).contiguous()
         rng = torch.Generator().manual_seed(self.seed)
         return (_NOISE * torch.randn(image.shape, generator=rng)).to(image)
 
@@ -282,15 +299,8 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
 
 
 def _mask_at(mask: Tensor | None, size: Sequence[int]) -> Tensor | None:
-    return None if mask is None else _to(mask, size).clamp(0, 1)
+    return None if mask is None else resized(mask, size).clamp(0, 1)
 
 
 def _reduced(image: Tensor, factor: int) -> Tensor:
-    return _to(image, [n // factor for n in image.shape[-2:]])
-
-
-def _to(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The image in another size, by linear interpolation without aliasing."""
-    if tuple(image.shape[-2:]) == tuple(size):
-        return image
-    return F.interpolate(image, size=tuple(size), mode="bilinear", antialias=True)
+    return resized(image, [n // factor for n in image.shape[-2:]])

@@ -5,6 +5,8 @@ What they are tells the methods apart:
 | | encode content | encode style | transfer | decode |
 |---|---|---|---|---|
 | `gatys` | VGG-19 features | Gram matrices | optimise a picture towards both | clip |
+| `feedforward` | the image itself | nothing: it is in the weights | one pass of a network | clip |
+| `adain` | VGG-19 features | mean and deviation | give the content's features those | a decoder |
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor
+
+from medstyle_gan.config import Config
+from medstyle_gan.errors import UserError
 
 Content = TypeVar("Content")
 Style = TypeVar("Style")
@@ -74,8 +80,36 @@ class Guidance:
     on_message: Callable[[str], None] = field(default=lambda message: None)
 
 
+class TrainedModel(Protocol):
+    """What a training left, as a transfer that was learned needs it; a `Bundle` is one."""
+
+    @property
+    def config(self) -> Config:
+        """Settings of the training."""
+        ...
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Domain → channels of its samples."""
+        ...
+
+    @property
+    def vgg(self) -> str | None:
+        """What the weights of its VGG-19 are known by."""
+        ...
+
+    def generator_state(self, direction: str) -> dict[str, Tensor]:
+        """The weights of one of its networks."""
+        ...
+
+
 class StyleTransfer(ABC, Generic[Content, Style, Code]):
     """A way to give one image the style of others, in four steps that can be called alone.
+
+    Attributes:
+        learned: whether it needs a model that a training left.
+        takes_style: whether the style is shown to it; else its model has one.
+        channels: of what it gives; None gives those of the content.
 
     Example:
         >>> import torch
@@ -93,6 +127,24 @@ class StyleTransfer(ABC, Generic[Content, Style, Code]):
         >>> method.decode(code).shape
         torch.Size([1, 1, 64, 64])
     """
+
+    learned: ClassVar[bool] = False
+    takes_style: ClassVar[bool] = True
+    channels: int | None = None
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Config, device: torch.device, model: TrainedModel | None) -> Self:
+        """Make the transfer that settings ask for.
+
+        Args:
+            config: all settings; of a learned one only `method` and `vgg.weights` are used.
+            device: where its networks go.
+            model: what a training of this method left; None for one that is not `learned`.
+
+        Raises:
+            UserError: the settings or the model cannot be used.
+        """
 
     @property
     @abstractmethod
@@ -121,3 +173,18 @@ class StyleTransfer(ABC, Generic[Content, Style, Code]):
         """All four steps."""
         content, style = self.encode_content(image), self.encode_style(styles)
         return self.decode(self.transfer(content, style, guidance))
+
+
+def shares_of(styles: Sequence[StyleReference]) -> list[float]:
+    """The styles' weights as shares that sum to 1.
+
+    Raises:
+        UserError: the weights sum to 0.
+    """
+    total = sum(style.weight for style in styles)
+    if not total:
+        raise UserError(
+            "the styles' weights sum to 0, so there is nothing to transfer; set one of "
+            "stylize.style_weights above 0"
+        )
+    return [style.weight / total for style in styles]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medstyle_gan.config.loss_section import LossConfig
+from medstyle_gan.data.words import OTHER
 from medstyle_gan.losses import content_distance, gram_matrix, style_distance
 from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
@@ -153,8 +154,8 @@ class VGGRegularizer:
         Args:
             step: steps done before this one.
             real: domain → images `(B, C, *spatial)` in [-1, 1].
-            translated: domain → images translated *into* that domain.
-            reconstructed: domain → that domain's images there and back.
+            translated: domain → images translated *into* that domain, where there are some.
+            reconstructed: domain → that domain's images there and back, likewise.
             position: of the first image in the step's batch over all processes; what is seen of
                 an image is keyed by it.
 
@@ -200,12 +201,17 @@ class VGGRegularizer:
             name in acting for name in ("content", "rebuilt", "style")
         )
         terms: dict[str, Term] = {}
-        directions = (("scan", "style"), ("style", "scan"))
+        # Of a method that translates one way alone, that one.
+        directions = [(OTHER[target], target) for target in OTHER.values() if target in translated]
         content = perceptual.layers
         on_batch = on_style and style.target == "batch"
+        compared: set[str] = set()
+        compared |= {source for source, _ in directions} if on_content or on_rebuilt else set()
+        compared |= {target for _, target in directions} if on_batch else set()
         with torch.no_grad():
             looked_at = (content if on_content or on_rebuilt else ()) + style.layers * on_batch
-            real_features = self._features(real, looked_at)
+            shown = {domain: images for domain, images in real.items() if domain in compared}
+            real_features = self._features(shown, looked_at)
         looked_at = content * on_content + style.layers * on_style
         translated_features = self._features(translated, looked_at)
         rebuilt_features = self._features(reconstructed, content * on_rebuilt)

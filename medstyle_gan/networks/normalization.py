@@ -8,7 +8,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class _GroupForInstance:
+class AdaptiveNorm:
+    """What all instance norms here have in common: a scale and a shift may come with the input.
+
+    They hold neither weights nor running statistics of their own. With a scale and a shift they
+    are AdaIN (Huang and Belongie 2017, "Arbitrary style transfer in real-time with adaptive
+    instance normalization").
+    """
+
+    num_features: int
+
+    def forward(
+        self, input: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Normalise each channel of each image of `(B, C, *spatial)`.
+
+        Args:
+            input: features.
+            scale: `(C,)`, what each normalised channel is multiplied by; None is 1.
+            shift: `(C,)`, what is added to it then; None is 0.
+        """
+        raise NotImplementedError
+
+
+class _GroupForInstance(AdaptiveNorm):
     """Instance norm without weights or running statistics, on CPUs as a group norm.
 
     Groups of one channel are the same formula (Wu and He 2018). Torch sends an instance norm
@@ -18,11 +41,13 @@ class _GroupForInstance:
 
     eps: float
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise each channel of each image of `(B, C, *spatial)`."""
+    def forward(
+        self, input: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """See `AdaptiveNorm`."""
         if input.device.type == "cpu":
-            return F.group_norm(input, input.shape[1], eps=self.eps)
-        return F.instance_norm(input, eps=self.eps)
+            return F.group_norm(input, input.shape[1], scale, shift, self.eps)
+        return F.instance_norm(input, weight=scale, bias=shift, eps=self.eps)
 
 
 class InstanceNorm2d(_GroupForInstance, nn.InstanceNorm2d):

@@ -69,3 +69,20 @@ class ReflectionPad(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pad `(B, C, *spatial)`."""
         return pad(x, self.width, "reflect")
+
+
+def pad_to_multiple(x: Tensor, divisor: int) -> tuple[Tensor, tuple[slice, slice]]:
+    """Fill 2-D images up by reflection, to sizes that a network takes.
+
+    Args:
+        x: images `(B, C, H, W)`, no side below `divisor`.
+        divisor: what both sizes become multiples of.
+
+    Returns:
+        The larger images, and where the given ones lie in their last two axes.
+    """
+    height, width = x.shape[-2:]
+    down, right = -height % divisor, -width % divisor
+    top, left = down // 2, right // 2
+    padded = F.pad(x, (left, right - left, top, down - top), mode="reflect")
+    return padded, (slice(top, top + height), slice(left, left + width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -15,11 +16,13 @@ from medstyle_gan.networks.convolutions import (
     ResizeConv,
 )
 from medstyle_gan.networks.initialization import init_weights_
-from medstyle_gan.networks.normalization import INSTANCE_NORM
+from medstyle_gan.networks.normalization import INSTANCE_NORM, AdaptiveNorm
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 
 Upsampling = Literal["transpose", "resize"]
+Code = tuple[Tensor, Tensor]
+"""Scale and shift of an instance norm, each `(C,)`."""
 
 
 class ResidualBlock(nn.Module):
@@ -42,10 +45,15 @@ class ResidualBlock(nn.Module):
             INSTANCE_NORM[dims](channels),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine `(B, channels, *spatial)`."""
-        residual: Tensor = self.body(x)
-        return x + residual
+    def forward(self, x: Tensor, *codes: Tensor) -> Tensor:
+        """Refine `(B, channels, *spatial)`.
+
+        Args:
+            x: features.
+            codes: scale and shift of the first norm, then of the second; none leaves both out.
+        """
+        pairs = iter(zip(codes[::2], codes[1::2], strict=True)) if codes else None
+        return x + _through(self.body, x, pairs)
 
 
 class ResNetGenerator(nn.Module):
@@ -116,6 +124,10 @@ class ResNetGenerator(nn.Module):
         self.layers = nn.Sequential(*layers)
         init_weights_(self)
 
+    def instance_codes(self) -> Sequence[Code] | None:
+        """What each instance norm scales and shifts by, in the order they are passed; None: not."""
+        return None
+
     def forward(self, x: Tensor) -> Tensor:
         """Translate `(B, in_channels, *spatial)` in [-1, 1].
 
@@ -126,11 +138,33 @@ class ResNetGenerator(nn.Module):
             UserError: for sizes that are not multiples of `divisor` or below `minimum_size`.
         """
         check_sizes(x, self.divisor, self.minimum_size)
+        codes = self.instance_codes()
         again = self.checkpoint_activations and torch.is_grad_enabled()
-        for layer in self.layers:
-            if again and isinstance(layer, ResidualBlock):
-                # Nothing in a block is random: no random state to keep for its second pass.
-                x = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x = layer(x)
-        return x
+        return _through(self.layers, x, None if codes is None else iter(codes), again)
+
+
+def _through(
+    layers: Iterable[nn.Module], x: Tensor, codes: Iterator[Code] | None, again: bool = False
+) -> Tensor:
+    """Go through layers, whose norms take the next code each.
+
+    Args:
+        layers: one after the other.
+        x: features.
+        codes: of the norms, those in residual blocks too; None where they take none.
+        again: compute residual blocks again in the backward pass.
+    """
+    for layer in layers:
+        if isinstance(layer, ResidualBlock):
+            given = () if codes is None else (*next(codes), *next(codes))
+            # Nothing in a block is random: no random state to keep for its second pass.
+            x = (
+                checkpoint(layer, x, *given, use_reentrant=False, preserve_rng_state=False)
+                if again
+                else layer(x, *given)
+            )
+        elif codes is not None and isinstance(layer, AdaptiveNorm):
+            x = layer(x, *next(codes))
+        else:
+            x = layer(x)
+    return x

@@ -1,7 +1,10 @@
-"""The sizes of images that a network can take."""
+"""The sizes of images: those that a network can take, and images brought to one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch.nn.functional as F
 from torch import Tensor
 
 from medstyle_gan.errors import UserError
@@ -27,3 +30,15 @@ def check_sizes(x: Tensor, divisor: int = 1, minimum: int = 1) -> None:
         f"images of {shown} do not fit the network: each size must be {multiple}at least "
         f"{minimum}; change data.sample_size, or take a network with fewer layers or levels"
     )
+
+
+def resized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Images in another size, by linear interpolation without aliasing.
+
+    Args:
+        image: `(B, C, H, W)`.
+        size: (H, W) wanted; images of that size are given back as they are.
+    """
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image, size=tuple(size), mode="bilinear", antialias=True)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 from medstyle_gan.methods.image_pool import merge_states
 from medstyle_gan.volumes import atomic_file
 
@@ -51,7 +51,7 @@ class Circumstances:
 
 
 def training_state(
-    method: CycleGAN,
+    method: TrainedMethod,
     optimizers: list[torch.optim.Optimizer],
     ranks: list[dict[str, Any]],
     best: dict[str, Any] | None,
@@ -104,7 +104,7 @@ def training_state(
     }
 
 
-def own_state(method: CycleGAN, metrics: dict[str, Any]) -> dict[str, Any]:
+def own_state(method: TrainedMethod, metrics: dict[str, Any]) -> dict[str, Any]:
     """What only this process has: random numbers, pooled images, the metrics' interval.
 
     All on the CPU, so that it can be sent to the first process.
@@ -118,7 +118,7 @@ def own_state(method: CycleGAN, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def restore_own_state(method: CycleGAN, own: dict[str, Any]) -> None:
+def restore_own_state(method: TrainedMethod, own: dict[str, Any]) -> None:
     """Go on with this process's generators of random numbers, on the method's device."""
     for pool in method.pools.values():
         pool.to(method.device)
@@ -127,7 +127,7 @@ def restore_own_state(method: CycleGAN, own: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(own["cuda_rng"], method.device)
 
 
-def restore_networks(method: CycleGAN, state: dict[str, Any]) -> None:
+def restore_networks(method: TrainedMethod, state: dict[str, Any]) -> None:
     """Take over what exists before the training starts: networks, average, pools and counters."""
     for name, module in method.trained_networks().items():
         module.load_state_dict(state["networks"][name])

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 from medstyle_gan.training.checkpoint import (
     Circumstances,
     own_state,
@@ -77,7 +77,7 @@ class Checkpointing(L.Callback):
             optimizer.load_state_dict(state)
         self._guards.load_state_dict(self._resumed["guards"])
         trainer.precision_plugin.load_state_dict(self._resumed["precision"])
-        assert isinstance(pl_module, CycleGAN)
+        assert isinstance(pl_module, TrainedMethod)
         own = self._resumed["ranks"][trainer.global_rank]
         restore_own_state(pl_module, own)
         self._metrics.load_state_dict(own["metrics"])
@@ -92,7 +92,7 @@ class Checkpointing(L.Callback):
         batch_idx: int,
     ) -> None:
         """Write what is due, and stop where all ranks have agreed to."""
-        assert isinstance(pl_module, CycleGAN)
+        assert isinstance(pl_module, TrainedMethod)
         self._indices = batch["index"]
         best = self._validation is not None and self._validation.best_step == pl_module.step
         regular = pl_module.step % self._every == 0 or self._interruption.requested
@@ -103,12 +103,12 @@ class Checkpointing(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the end."""
-        assert isinstance(pl_module, CycleGAN)
+        assert isinstance(pl_module, TrainedMethod)
         if self._saved_step != pl_module.step:
             self._save(trainer, pl_module)
 
     def _save(
-        self, trainer: L.Trainer, method: CycleGAN, regular: bool = True, best: bool = False
+        self, trainer: L.Trainer, method: TrainedMethod, regular: bool = True, best: bool = False
     ) -> None:
         with self._throughput.paused():
             samples = self._samples_drawn(trainer, method.step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 
 
 def refuse_without_compiler(config: Config) -> None:
@@ -27,7 +27,7 @@ def refuse_without_compiler(config: Config) -> None:
         ) from error
 
 
-def compile_networks(method: CycleGAN, config: Config) -> None:
+def compile_networks(method: TrainedMethod, config: Config) -> None:
     """Let the trained networks be compiled when each first sees a batch, if it is asked for.
 
     They stay the same modules, with the same names in checkpoints. The moving average, which

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medstyle_gan.config import Config
-from medstyle_gan.config.method_section import CycleGANConfig
+from medstyle_gan.config.method_section import TrainedConfig
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods.schedule import constant_then_linear
 
@@ -22,6 +22,7 @@ CHANGEABLE = (
     "guards.",
     "inference.",
     "logging.",
+    "panel.",
     "stylize.",
     "training.checkpoint_every",
     "training.keep_checkpoints",
@@ -136,7 +137,7 @@ def _against_steps(old: Config, new: Config, step: int) -> str | None:
     """
     if new.training.steps < step:
         return f"the run has done {step} already"
-    if not isinstance(old.method, CycleGANConfig):
+    if not isinstance(old.method, TrainedConfig):
         return None
     fraction = old.method.constant_fraction
     for earlier in range(step):

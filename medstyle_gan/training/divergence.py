@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 
 
 def diverged(step: int, what: str, last_good: Path) -> UserError:
@@ -21,13 +21,12 @@ def diverged(step: int, what: str, last_good: Path) -> UserError:
     kept = f"{last_good} is of an earlier step and is kept" if last_good.exists() else ""
     return UserError(
         f"the training diverged before step {step}: {what}; nothing of this step was saved. "
-        "Start a new run with smaller loss weights or learning rates "
-        "(method.generator_learning_rate), with method.gradient_clip=1 or "
-        f"training.precision=fp32. {kept}".rstrip()
+        "Start a new run with smaller loss weights or learning rates (in the section method), "
+        f"with method.gradient_clip=1 or training.precision=fp32. {kept}".rstrip()
     )
 
 
-def refuse_diverged(method: CycleGAN, last_good: Path) -> None:
+def refuse_diverged(method: TrainedMethod, last_good: Path) -> None:
     """Keep the last good checkpoint where weights are not finite.
 
     Raises:

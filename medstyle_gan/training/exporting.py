@@ -11,7 +11,14 @@ from medstyle_gan.config.inference_sections import InferenceConfig
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import OTHER
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Bundle, BundleFormat, export_bundle, load_bundle
+from medstyle_gan.inference import (
+    Bundle,
+    BundleFormat,
+    export_bundle,
+    joined_state,
+    load_bundle,
+)
+from medstyle_gan.inference.bundles.generators import generators_of_checkpoint
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.run_folder import RunFolder
 
@@ -87,17 +94,11 @@ def checkpoint_bundle(run: str | Path, checkpoint: str | Path = "last") -> Bundl
 
 def _bundle(state: dict[str, Any]) -> Bundle:
     config = Config.model_validate(state["config"])
-    generators = state["ema"]["generators"]
-    if not config.inference.ema:
-        generators = {direction: state["networks"][direction] for direction in generators}
+    generators = generators_of_checkpoint(state, config.inference.ema)
     known = {domain: state["fingerprint"][domain] for domain in OTHER}
     return Bundle(
         config=config,
-        state={
-            f"{direction}.{name}": tensor
-            for direction, weights in generators.items()
-            for name, tensor in weights.items()
-        },
+        state=joined_state(generators),
         channels={domain: int(facts["channels"]) for domain, facts in known.items()},
         scales={domain: FittedScale.from_dict(facts["scale"]) for domain, facts in known.items()},
         integer={domain: bool(facts["integer"]) for domain, facts in known.items()},
@@ -106,6 +107,7 @@ def _bundle(state: dict[str, Any]) -> Bundle:
         steps=int(state["step"]),
         fingerprint=state["fingerprint"],
         versions=_versions(state),
+        vgg=state["vgg"],
     )
 
 

@@ -18,8 +18,8 @@ from medstyle_gan.config.durations import seconds_in
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.data.words import OTHER, Domain
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Bundle, describe_collections, save_bundle
-from medstyle_gan.methods import METHODS, CycleGAN
+from medstyle_gan.inference import Bundle, describe_collections, joined_state, save_bundle
+from medstyle_gan.methods import METHODS, TrainedMethod
 from medstyle_gan.methods.vgg_regularizer import cadence
 from medstyle_gan.training.checkpoint import Circumstances
 from medstyle_gan.training.checkpointing import Checkpointing
@@ -219,6 +219,7 @@ def _save_model(config: Config, run: RunFolder, prepared: Prepared) -> None:
             state=_generator_weights(prepared.method),
             steps=prepared.method.step,
             fingerprint=data.fingerprint(),
+            vgg=prepared.vgg,
             **describe_collections(data.scan, data.style),
         ),
         run.model,
@@ -293,10 +294,6 @@ def _callbacks(
     return callbacks
 
 
-def _generator_weights(method: CycleGAN) -> dict[str, torch.Tensor]:
+def _generator_weights(method: TrainedMethod) -> dict[str, torch.Tensor]:
     generators = method.ema.generators if method.config.inference.ema else method.generators
-    return {
-        f"{direction}.{name}": tensor
-        for direction, generator in generators.items()
-        for name, tensor in generator.state_dict().items()
-    }
+    return joined_state({d: generator.state_dict() for d, generator in generators.items()})

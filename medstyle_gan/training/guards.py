@@ -11,7 +11,8 @@ import lightning as L
 from torch import Tensor
 
 from medstyle_gan.config import Config
-from medstyle_gan.data.words import INTO, OTHER, Direction, Domain
+from medstyle_gan.data.words import DOMAINS, OTHER, Direction, Domain
+from medstyle_gan.methods import METHODS
 from medstyle_gan.training.divergence import diverged
 from medstyle_gan.training.guard_figures import (
     Probe,
@@ -60,6 +61,7 @@ class Guards(L.Callback):
     ) -> None:
         self._config = config.guards
         self._form = config.loss.adversarial.name
+        self._holding = _held_by(config)
         self._steps = config.training.steps
         self._probes = probes
         self._last_good = last_good
@@ -142,8 +144,9 @@ class Guards(L.Callback):
     # ------------------------------------------------------------------------ generators
 
     def _look_at_generators(self, method: Observed, module: L.LightningModule) -> None:
-        for domain, other in OTHER.items():
-            direction, probe = INTO[other], self._probes[domain]
+        for direction in method.directions:
+            domain, other = DOMAINS[direction]
+            probe = self._probes[domain]
             images = probe.images.to(module.device)
             translations = translate_each(images, partial(method.translate, direction=direction))
             self._judge_movement(method.step, direction, probe, translations, other)
@@ -164,7 +167,7 @@ class Guards(L.Callback):
             step,
             moved < least,
             f"{direction} hardly changes its input (by {moved:.1%} of the input's contrast); try "
-            "smaller loss.identity.weight, loss.cycle.weight or loss.perceptual.weight",
+            f"smaller {_listed(self._holding)}",
         )
 
     def _judge_contrast(self, step: int, direction: Direction, correlation: float) -> None:
@@ -175,7 +178,7 @@ class Guards(L.Callback):
             self._config.contrast_order == "keeps" and correlation < 0,
             f"{direction} turns the contrast over (rank correlation with its input "
             f"{correlation:.2f}, where guards.contrast_order is keeps); try a new run with another "
-            "training.seed, or a larger loss.identity.weight or loss.perceptual.weight",
+            f"training.seed, or a larger {_listed([n for n in self._holding if 'cycle' not in n])}",
         )
 
     # -------------------------------------------------------------------- discriminators
@@ -235,3 +238,14 @@ class Guards(L.Callback):
         self._told.append(name)
         if self._announce is not None:
             self._announce(f"guard: {text}")
+
+
+def _held_by(config: Config) -> list[str]:
+    """The weights of the terms that hold translations to their inputs, of those there are."""
+    both_ways = len(METHODS[config.method.name].directions) > 1
+    names = ["identity", "cycle", "perceptual"] if both_ways else ["perceptual"]
+    return [f"loss.{name}.weight" for name in names]
+
+
+def _listed(names: list[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -9,13 +9,13 @@ over, which wants to be started again; 143 one that somebody else ended.
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import IntEnum
 from types import FrameType, TracebackType
-from typing import Any
+
+from medstyle_gan.signals import answered
 
 
 class Reason(IntEnum):
@@ -58,13 +58,10 @@ class Interruption:
         self._deadline = deadline
         self._clock = clock
         self._signalled = Reason.NONE
-        self._previous: dict[int, Any] = {}
+        self._answered = ExitStack()
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in _REASONS:
-                self._previous[number] = signal.getsignal(number)
-                signal.signal(number, self._on_signal)
+        self._answered.enter_context(answered(_REASONS, self._on_signal))
         return self
 
     def __exit__(
@@ -73,9 +70,7 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._previous.items():
-            # None is a handler that was not set from Python and cannot be set again.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._answered.close()
 
     @property
     def requested(self) -> bool:
@@ -114,26 +109,19 @@ def ended_at_once(announce: Callable[[str], None] | None) -> Iterator[None]:
     Raises:
         SystemExit: with code 143 or 75.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     signalled: list[Reason] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         signalled.append(_REASONS[signal.Signals(number)])
         raise _exception(signalled[0])
 
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    previous = {number: signal.signal(number, end) for number in numbers}
     try:
-        yield
+        with answered([signal.SIGTERM, signal.SIGUSR1], end):
+            yield
     except SystemExit:
         if signalled and announce is not None:
             announce("stopped while no step was under way: all that was written stays")
         raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _exception(reason: Reason) -> BaseException:

@@ -15,10 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods import METHODS, CycleGAN
-from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, wanted_layers
+from medstyle_gan.methods import METHODS, TrainedMethod
+from medstyle_gan.methods.vgg_regularizer import VGGRegularizer
 from medstyle_gan.methods.vgg_views import Views
-from medstyle_gan.networks import VGG19Features
+from medstyle_gan.networks import VGG19Features, parameters_of
 from medstyle_gan.networks.precision import Precision
 from medstyle_gan.networks.resnet import ResidualBlock
 
@@ -67,7 +67,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
                 for module in method.modules():
                     if isinstance(module, ResidualBlock):  # autograd's hooks see nothing kept
                         module.register_forward_pre_hook(keep_input)
-            weights = [p for n in method.trained_networks().values() for p in n.parameters()]
+            weights = parameters_of(method.trained_networks().values())
             for tensor in [*weights, *method.buffers()]:
                 keep(tensor)
             real = {domain: torch.empty(shape) for domain, shape in shapes.items()}
@@ -80,8 +80,10 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
                 total = sum(term.value for term in (terms | judged).values())
             saved = sum(storage.nbytes() for storage in kept.values())
             del total
-            averaged = [p for g in method.generators.values() for p in g.parameters()]
-            pooled = sum(t[0].nbytes for t in real.values()) * method.settings.pool_size
+            averaged = parameters_of(method.generators.values())
+            pooled = sum(
+                pool.size * real[domain][0].nbytes for domain, pool in method.pools.items()
+            )
             return int(saved + 3 * _nbytes(weights) + _nbytes(averaged) + pooled)
     finally:
         torch.set_rng_state(random)
@@ -192,9 +194,10 @@ def _changed(config: Config, way: dict[str, Any]) -> Config:
     return Config.model_validate(tree)
 
 
-def _without_data(config: Config, channels: dict[str, int]) -> CycleGAN:
+def _without_data(config: Config, channels: dict[str, int]) -> TrainedMethod:
     """The method with its VGG-19 terms, whichever their targets are."""
-    layers = wanted_layers(config.loss)
+    kind = METHODS[config.method.name]
+    layers = kind.layers(config.loss)
     regularizer = None
     if layers:
         style = config.loss.style.model_copy(update={"target": "batch"})
@@ -203,9 +206,7 @@ def _without_data(config: Config, channels: dict[str, int]) -> CycleGAN:
         regularizer = VGGRegularizer(
             vgg, loss, views=Views(config.vgg, slices=config.data.sample_slices)
         )
-    method: CycleGAN = METHODS[config.method.name](
-        config, channels["scan"], channels["style"], regularizer
-    )
+    method: TrainedMethod = kind(config, channels["scan"], channels["style"], regularizer)
     return method
 
 

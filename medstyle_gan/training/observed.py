@@ -15,6 +15,7 @@ class Observed(Protocol):
     """A method as its observers see it.
 
     Attributes:
+        directions: ways that it translates by itself.
         step: steps done, however many optimisers each has.
         logged: the latest step's detached scalars, such as `loss/generator` and
             `learning_rate/generator`; a term computed only every few steps is missing in others.
@@ -22,6 +23,7 @@ class Observed(Protocol):
         skipped_in_a_row: how many of the latest steps those are.
     """
 
+    directions: tuple[Direction, ...]
     step: int
     skipped: int
     skipped_in_a_row: int
@@ -32,7 +34,10 @@ class Observed(Protocol):
         ...
 
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
-        """Domain → [image, translation, reconstruction, identity], each (B, C, *spatial)."""
+        """Domain → [image, translation, reconstruction, identity], each (B, C, *spatial).
+
+        A method that has no such stage leaves it and what follows out.
+        """
         ...
 
 

@@ -27,9 +27,9 @@ def draw_panel(columns: Mapping[str, Sequence[Tensor]]) -> np.ndarray:
     """Draw images side by side: a block of labelled columns a domain, a row a sample.
 
     Args:
-        columns: domain → [image, translation, reconstruction, identity], each (B, 1|3, H, W)
-            in [-1, 1], axes R→L/P→A as slices have them, or (B, 1|3, X, Y, Z), axes R, A, S;
-            values beyond are clipped.
+        columns: domain → [image, translation, reconstruction, identity], or the first of them,
+            each (B, 1|3, H, W) in [-1, 1], axes R→L/P→A as slices have them, or
+            (B, 1|3, X, Y, Z), axes R, A, S; values beyond are clipped.
 
     Returns:
         (rows, columns, 1) uint8 when all images are grey, else (rows, columns, 3); anatomy
@@ -52,7 +52,7 @@ def draw_panel(columns: Mapping[str, Sequence[Tensor]]) -> np.ndarray:
     font = ImageFont.load_default(_FONT_SIZE)
     left = 0
     for domain, block in blocks.items():
-        for label, column in zip((domain, *STAGES), block, strict=True):
+        for label, column in zip((domain, *STAGES), block, strict=False):
             middle = left + widths[domain] / 2
             pen.text((middle, _LABEL / 2), label, _paint(mode, 1), font, anchor="mm")
             for row, tile in enumerate(column):

@@ -14,7 +14,7 @@ from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.progress import FilesProgress
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import find_pairs
-from medstyle_gan.methods import METHODS, CycleGAN
+from medstyle_gan.methods import METHODS, TrainedMethod
 from medstyle_gan.networks.precision import Precision, resolve_precision
 from medstyle_gan.networks.sizes import check_sizes
 from medstyle_gan.training.checkpoint import restore_networks
@@ -41,7 +41,7 @@ class Prepared:
     """
 
     data: UnpairedDataModule
-    method: CycleGAN
+    method: TrainedMethod
     validation: Validation | None
     vgg: str | None
     device: torch.device
@@ -126,7 +126,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         regularizer = make_regularizer(config, features, data, device, precision)
     # The networks' start must not depend on what was made before them.
     L.seed_everything(config.training.seed, verbose=False)
-    method: CycleGAN = METHODS[config.method.name](
+    method: TrainedMethod = METHODS[config.method.name](
         config, channels["scan"], channels["style"], regularizer
     )
     _refuse_sample_size(config, method)
@@ -148,7 +148,7 @@ def _device(config: Config) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
-def _refuse_sample_size(config: Config, method: CycleGAN) -> None:
+def _refuse_sample_size(config: Config, method: TrainedMethod) -> None:
     """Refuses a sample that the networks cannot take, before the run's folder is made."""
     sample = torch.empty(1, 1, *config.data.sample_size, device="meta")
     for generator in method.generators.values():

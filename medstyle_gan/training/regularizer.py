@@ -14,11 +14,11 @@ from medstyle_gan.data.cache import cache_folder
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import UnpairedDataset
 from medstyle_gan.data.words import Domain
+from medstyle_gan.methods import METHODS
 from medstyle_gan.methods.vgg_regularizer import (
     Grams,
     VGGRegularizer,
     collection_grams,
-    wanted_layers,
 )
 from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
@@ -42,7 +42,7 @@ def load_features(config: Config) -> VGG19Features | None:
         UserError: its weights cannot be had, or what it sees of the samples is too small
             for its layers.
     """
-    layers = wanted_layers(config.loss)
+    layers = METHODS[config.method.name].layers(config.loss)
     if not layers:
         return None
     vgg = VGG19Features(config.vgg.weights, layers)

@@ -16,7 +16,7 @@ import yaml
 
 from medstyle_gan.data.words import OTHER
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference.bundle import package_versions
+from medstyle_gan.inference.bundles.bundle import package_versions
 from medstyle_gan.networks.precision import Precision
 from medstyle_gan.volumes import atomic_file
 

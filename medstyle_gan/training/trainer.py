@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 from medstyle_gan.networks.precision import Precision
 from medstyle_gan.training.stopping import keep_signals_ours
 
@@ -75,7 +75,7 @@ def make_trainer(
     return trainer
 
 
-def needs_synced_batchnorm(method: CycleGAN, device: torch.device, world_size: int) -> bool:
+def needs_synced_batchnorm(method: TrainedMethod, device: torch.device, world_size: int) -> bool:
     """Whether the networks hold batch norms whose batch is spread over processes.
 
     Raises:

@@ -14,7 +14,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.sampling import fixed_samples
-from medstyle_gan.data.words import INTO, OTHER
+from medstyle_gan.data.words import DOMAINS, INTO
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import (
     find_pairs,
@@ -25,7 +25,7 @@ from medstyle_gan.evaluation import (
 )
 from medstyle_gan.evaluation.pairs import Pair, describe_missing_masks, refuse_unscorable
 from medstyle_gan.inference import Translator, describe_collections
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import METHODS, TrainedMethod
 from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.processes import (
     from_first,
@@ -68,7 +68,7 @@ class Validation(L.Callback, ABC):
         self._metrics, self._throughput = metrics, throughput
 
     @abstractmethod
-    def figures(self, method: CycleGAN) -> dict[str, float] | None:
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
         """Scores by name, without the `validation/` prefix.
 
         All processes call it; each looks at its own part, and the first one learns the
@@ -88,7 +88,7 @@ class Validation(L.Callback, ABC):
         batch_idx: int,
     ) -> None:
         """Validate where it is due."""
-        assert isinstance(pl_module, CycleGAN)
+        assert isinstance(pl_module, TrainedMethod)
         assert self._metrics is not None
         assert self._throughput is not None
         step = pl_module.step
@@ -133,7 +133,7 @@ class PairedValidation(Validation):
         self._facts = facts
         self.notice = describe_missing_masks(pairs)
 
-    def figures(self, method: CycleGAN) -> dict[str, float] | None:
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
         """Means over the pairs."""
         generators = method.ema.generators if self._config.inference.ema else method.generators
         for generator in generators.values():
@@ -175,23 +175,27 @@ class UnpairedValidation(Validation):
             for domain, collection in collections.items()
         }
 
-    def figures(self, method: CycleGAN) -> dict[str, float] | None:
-        """Both figures for both directions."""
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
+        """Both figures for each direction; the cycle's where there is a way back."""
         figures: dict[str, float] = {}
-        for domain, other in OTHER.items():
+        for direction in method.directions:
+            domain, other = DOMAINS[direction]
+            there_and_back = INTO[domain] in method.directions
             images = self._samples[domain]
-            translated: list[tuple[Tensor, Tensor]] = []
+            translated: list[tuple[Tensor, ...]] = []
             for image in own_part(images.split(1)):
-                translation = method.translate(image.to(method.device), INTO[other])
-                rebuilt = method.translate(translation, INTO[domain])
-                translated.append((translation.cpu(), rebuilt.cpu()))
+                ways = [method.translate(image.to(method.device), direction)]
+                if there_and_back:
+                    ways.append(method.translate(ways[0], INTO[domain]))
+                translated.append(tuple(way.cpu() for way in ways))
             parts = gather_on_first(translated)
             if parts is None:
                 continue
-            translations, rebuilts = zip(*interleaved(parts), strict=True)
-            error = (torch.cat(rebuilts) - images).abs().mean()
-            figures[f"cycle_error_{domain}"] = float(error)
-            figures[f"distance_{INTO[other]}"] = self._distance(torch.cat(translations), other)
+            translations, *rebuilts = zip(*interleaved(parts), strict=True)
+            if rebuilts:
+                error = (torch.cat(rebuilts[0]) - images).abs().mean()
+                figures[f"cycle_error_{domain}"] = float(error)
+            figures[f"distance_{direction}"] = self._distance(torch.cat(translations), other)
         return figures or None
 
     def score(self, figures: Mapping[str, float]) -> float:
@@ -202,21 +206,70 @@ class UnpairedValidation(Validation):
         return sliced_wasserstein_distance(translations, self._samples[domain])
 
 
+class LossValidation(Validation):
+    """The terms of the loss on held-out images, for a method that is shown its style.
+
+    The score is the negative weighted sum.
+
+    Args:
+        config: all settings.
+        collections: domain → held-out collection.
+    """
+
+    def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
+        super().__init__(config.training.validate_every, config.training.steps)
+        count, seed = _SAMPLES[config.data.spatial_dims], config.training.seed
+        self._samples = {
+            domain: fixed_samples(collection, config.data, count, seed)
+            for domain, collection in collections.items()
+        }
+
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
+        """`loss` and its unweighted terms, means over pairs of a scan and a style image."""
+        scans, styles = self._samples["scan"], self._samples["style"]
+        rows: list[dict[str, float]] = []
+        for index in own_part(range(max(len(scans), len(styles)))):
+            one = {
+                domain: images[index % len(images)][None].to(method.device)
+                for domain, images in self._samples.items()
+            }
+            terms = method.held_out_terms(one)
+            row = {name: float(term.value) for name, term in terms.items()}
+            row["loss"] = sum(term.weight * row[name] for name, term in terms.items())
+            rows.append(row)
+        parts = gather_on_first(rows)
+        if parts is None:
+            return None
+        every = interleaved(parts)
+        return {name: sum(row[name] for row in every) / len(every) for name in every[0]}
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """How little is lost."""
+        return -figures["loss"]
+
+
 def make_validation(config: Config, data: UnpairedDataModule) -> Validation | None:
     """The validation that the data allows; None without pairs and without held-out subjects.
 
     Raises:
         UserError: the pairs cannot be scored on, or the samples are too small.
     """
+    translates = bool(METHODS[config.method.name].directions)
+    if config.data.pairs.folder and not translates:
+        raise UserError(
+            f"data.pairs: {config.method.name} is shown its style at run time and translates "
+            "nothing by itself, so that there is nothing to compare with a pair; leave --pairs out"
+        )
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
         refuse_unscorable(pairs, data.style.channels)
         return PairedValidation(config, pairs, describe_collections(data.scan, data.style))
     if data.validation_scan is None or data.validation_style is None:
         return None
-    return UnpairedValidation(
-        config, {"scan": data.validation_scan, "style": data.validation_style}
-    )
+    held_out = {"scan": data.validation_scan, "style": data.validation_style}
+    if not translates:
+        return LossValidation(config, held_out)
+    return UnpairedValidation(config, held_out)
 
 
 def _refuse_small(sample_size: Sequence[int]) -> None:

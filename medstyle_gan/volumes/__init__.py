@@ -16,8 +16,10 @@ from medstyle_gan.volumes.dicom_uids import UidMap
 from medstyle_gan.volumes.dicom_writing import is_derived_series, write_derived_series
 from medstyle_gan.volumes.folders import walk_files, walk_names
 from medstyle_gan.volumes.geometry import Geometry, LpsFrame
+from medstyle_gan.volumes.nifti_colour import read_shown_volume
 from medstyle_gan.volumes.pictures import (
     PICTURE_SUFFIXES,
+    encode_png,
     read_picture,
     write_animation,
     write_picture,
@@ -30,7 +32,9 @@ from medstyle_gan.volumes.readers import (
     is_volume,
     read_header,
     read_volume,
+    stem_of,
 )
+from medstyle_gan.volumes.videos import VIDEO_SUFFIX, require_av, write_video
 from medstyle_gan.volumes.volume import Picture, Volume, VolumeHeader
 from medstyle_gan.volumes.voxel_types import to_dtype
 from medstyle_gan.volumes.workspace import Workspace
@@ -41,6 +45,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "PROFILES",
     "READERS",
+    "VIDEO_SUFFIX",
     "VOLUME_SUFFIXES",
     "WRITERS",
     "DicomSeries",
@@ -55,6 +60,7 @@ __all__ = [
     "Workspace",
     "atomic_file",
     "atomic_folder",
+    "encode_png",
     "ensure_writable_folder",
     "find_series",
     "is_derived_series",
@@ -65,8 +71,11 @@ __all__ = [
     "read_picture",
     "read_series",
     "read_series_header",
+    "read_shown_volume",
     "read_volume",
+    "require_av",
     "scratch_folder",
+    "stem_of",
     "to_dtype",
     "unchanged",
     "walk_files",
@@ -74,5 +83,6 @@ __all__ = [
     "write_animation",
     "write_derived_series",
     "write_picture",
+    "write_video",
     "write_volume",
 ]

@@ -13,7 +13,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.atomic import atomic_file
 from medstyle_gan.volumes.checks import unchanged
 from medstyle_gan.volumes.dicom_files import is_dicom
-from medstyle_gan.volumes.dicom_library import require_pydicom
+from medstyle_gan.volumes.dicom_library import require_pydicom, set_file_meta
 from medstyle_gan.volumes.dicom_profile import apply_profile
 from medstyle_gan.volumes.dicom_uids import UidMap
 from medstyle_gan.volumes.folders import walk_files
@@ -23,6 +23,7 @@ from medstyle_gan.volumes.readers import VOLUME_SUFFIXES, is_volume
 from medstyle_gan.volumes.writers import write_volume
 
 _SHOWN = 5
+_NAMES = ("new", "original")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class DeidentifyJob:
     kind: Literal["volume", "dicom"]
     pseudonym: str | None = None
     original: str = ""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The new name and the original, for the list of names."""
+        return self.pseudonym or self.output.name, self.original
 
 
 def plan_deidentification(
@@ -101,20 +107,37 @@ def deidentify(job: DeidentifyJob, uids: UidMap) -> None:
         write_volume(job.output, volume.array, volume.geometry, volume.dtype)
 
 
-def write_names(path: str | Path, jobs: Iterable[DeidentifyJob]) -> None:
+def write_names(path: str | Path, names: Iterable[tuple[str, str]], more: bool = False) -> None:
     """Writes which new name stands for what: a CSV that re-identifies, to be kept apart.
 
+    Args:
+        path: The file.
+        names: New names and originals.
+        more: Whether they may be added to those of a list that is there.
+
     Raises:
-        UserError: The file exists or cannot be written.
+        UserError: The file exists, or is no such list, or cannot be written.
     """
     path = Path(path)
-    if path.exists():
-        raise UserError(f"{path}: exists already; choose another name for the list of names")
-    rows = {(job.pseudonym or job.output.name, job.original): None for job in jobs}
-    text = io.StringIO()
-    csv.writer(text).writerows([("new", "original"), *rows])
+    rows = dict.fromkeys(_known_names(path, more) if path.exists() else [])
+    rows |= dict.fromkeys(names)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([_NAMES, *rows])
     with atomic_file(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _known_names(path: Path, more: bool) -> list[tuple[str, str]]:
+    if not more:
+        raise UserError(f"{path}: exists already; choose another name for the list of names")
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); choose another") from error
+    table = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))]
+    if table[:1] != [_NAMES] or any(len(row) != len(_NAMES) for row in table):
+        raise UserError(f"{path}: exists and is no list of names; choose another for it")
+    return [(new, original) for new, original in table[1:]]
 
 
 def _find(inputs: Sequence[str | Path], out: Path) -> Iterator[tuple[Path, Path, str]]:
@@ -225,11 +248,6 @@ def _deidentify_dicom(job: DeidentifyJob, uids: UidMap) -> None:
     if syntax is None:
         raise UserError(f"{file}: has no TransferSyntaxUID in its file meta; export it again")
     apply_profile(dataset, "basic", uids, job.pseudonym)
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = syntax
-    # The preamble may hold another format's header with text of its own.
-    dataset.file_meta, dataset.preamble = meta, bytes(128)
+    set_file_meta(dataset, syntax)
     with atomic_file(job.output) as opened:
         dataset.save_as(opened, enforce_file_format=True)

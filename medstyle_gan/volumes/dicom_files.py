@@ -59,9 +59,10 @@ def find_series(*paths: str | os.PathLike[str], skip: Path | None = None) -> lis
     """Finds the series in folders and among files.
 
     Folders are searched recursively, without hidden files; links that lead in a circle are
-    followed once. Files that are no DICOM are passed over, as are DICOM objects that are no
-    scan (reports, segmentations, doses). A damaged DICOM file becomes a series of its own
-    with a `fault`, so that one bad file does not stop an archive.
+    followed once, and so is a file that several paths lead to. Copies of a series in several
+    folders are a series in each. Files that are no DICOM are passed over, as are DICOM objects
+    that are no scan (reports, segmentations, doses). A damaged DICOM file becomes a series of
+    its own with a `fault`, so that one bad file does not stop an archive.
 
     Args:
         paths: Folders and files.
@@ -89,7 +90,7 @@ def find_series(*paths: str | os.PathLike[str], skip: Path | None = None) -> lis
             else:
                 fault = f"{file}: has no SeriesInstanceUID; export the series again"
                 faulty.append(DicomSeries("", (file,), file.parent, fault=fault))
-    found = [_series(uid, members) for uid, members in series.items()]
+    found = [_series(uid, copy) for uid, members in series.items() for copy in _copies(members)]
     return sorted([*found, *faulty], key=lambda s: (str(s.folder), s.number or 0, s.uid))
 
 
@@ -108,10 +109,30 @@ def is_dicom(file: Path) -> bool:
 
 
 def _files(paths: Iterable[Path], skip: Path | None) -> Iterator[Path]:
+    seen: set[str] = set()
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder; check the path")
-        yield from walk_files(path, skip) if path.is_dir() else [path]
+        for file in walk_files(path, skip) if path.is_dir() else [path]:
+            real = os.path.realpath(file)
+            if real not in seen:
+                seen.add(real)
+                yield file
+
+
+def _copies(members: list[tuple[Path, Any]]) -> list[list[tuple[Path, Any]]]:
+    """The files of a series by the folders that hold copies of it; one list where none do."""
+    instances = [str(header.get("SOPInstanceUID") or file) for file, header in members]
+    if len(set(instances)) == len(instances):
+        return [members]
+    above = os.path.commonpath([file.parent for file, _ in members])
+    folders: dict[str, list[tuple[Path, Any]]] = {}
+    for file, header in members:
+        below = file.relative_to(above).parts
+        folders.setdefault(below[0] if len(below) > 1 else "", []).append((file, header))
+    if len(folders) == 1:  # the same slices twice in one folder, which reading refuses
+        return [members]
+    return [copy for part in folders.values() for copy in _copies(part)]
 
 
 def _series(uid: str, members: list[tuple[Path, Any]]) -> DicomSeries:

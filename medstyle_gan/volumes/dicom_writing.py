@@ -14,7 +14,7 @@ import numpy as np
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes.atomic import atomic_folder
 from medstyle_gan.volumes.dicom_files import DicomSeries
-from medstyle_gan.volumes.dicom_library import require_pydicom
+from medstyle_gan.volumes.dicom_library import require_pydicom, set_file_meta
 from medstyle_gan.volumes.dicom_profile import Profile, apply_profile, code_item
 from medstyle_gan.volumes.dicom_quantization import StoredPixels, store_pixels
 from medstyle_gan.volumes.dicom_slices import Slice
@@ -224,11 +224,7 @@ def _window(holder: Dataset, pixels: StoredPixels) -> None:
 
 def _save(dataset: Any, path: Path) -> None:
     pydicom = require_pydicom()
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.file_meta, dataset.preamble = meta, bytes(128)
+    set_file_meta(dataset, pydicom.uid.ExplicitVRLittleEndian)
     for _ in dataset.iterall():  # decodes all values, so that they can change their byte order
         pass
     with path.open("xb") as file:

@@ -87,25 +87,46 @@ def write_picture(
             "ending"
         )
     png = path.suffix.lower() == ".png"
+    # Encoded in memory: given a file, Pillow's encoder hides that the disk was full.
+    encoded = encode_png(array, text) if png else _encode_jpeg(array)
+    with atomic_file(path) as file:
+        file.write(encoded)
+
+
+def encode_png(array: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
+    """A picture as the bytes of a PNG.
+
+    Args:
+        array: As for `write_picture`.
+        text: Keyword → text of its text chunks.
+
+    Raises:
+        ValueError: Another shape or type.
+    """
+    chunks = PngInfo()
+    for keyword, words in (text or {}).items():
+        chunks.add_itxt(keyword, words)
+    encoded = BytesIO()
+    _image(array, deep=True).save(encoded, format="PNG", pnginfo=chunks)
+    return encoded.getvalue()
+
+
+def _encode_jpeg(array: np.ndarray) -> bytes:
+    encoded = BytesIO()
+    _image(array, deep=False).save(encoded, format="JPEG", **_JPEG_OPTIONS)
+    return encoded.getvalue()
+
+
+def _image(array: np.ndarray, deep: bool) -> Image.Image:
+    """Pillow's image of an array; `deep` allows grey uint16."""
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    deep = png and array.dtype == np.uint16 and array.ndim == 2
+    deep = deep and array.dtype == np.uint16 and array.ndim == 2
     shaped = array.ndim == 2 or array.shape[2:] == (3,)
     if not deep and (array.dtype != np.uint8 or not shaped):
         raise ValueError(f"a picture is (H, W, 1|3) uint8, not {array.shape} {array.dtype}")
-    # Encoded in memory: given a file, Pillow's encoder hides that the disk was full.
-    encoded = BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(array))
-    if png:
-        chunks = PngInfo()
-        for keyword, words in (text or {}).items():
-            chunks.add_itxt(keyword, words)
-        image.save(encoded, format="PNG", pnginfo=chunks)
-    else:
-        image.save(encoded, format="JPEG", **_JPEG_OPTIONS)
-    with atomic_file(path) as file:
-        file.write(encoded.getbuffer())
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def write_animation(
@@ -131,7 +152,7 @@ def write_animation(
         raise UserError(f"{path}: an animation is written as .gif; change the file's ending")
     if not len(arrays):
         raise ValueError("an animation needs a picture")
-    first, *others = [_frame(array) for array in arrays]
+    first, *others = [_image(array, deep=False) for array in arrays]
     encoded = BytesIO()
     first.save(
         encoded,
@@ -144,15 +165,6 @@ def write_animation(
     )
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())
-
-
-def _frame(array: np.ndarray) -> Image.Image:
-    array = np.asarray(array)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
-        raise ValueError(f"a frame is (H, W, 1|3) uint8, not {array.shape} {array.dtype}")
-    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _as_seen(image: Image.Image) -> np.ndarray:

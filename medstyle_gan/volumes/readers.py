@@ -54,6 +54,21 @@ VOLUME_SUFFIXES = tuple(READERS)
 _DICOM_FOLDER = Reader(read_dicom_folder, read_dicom_folder_header)
 
 
+def stem_of(path: str | os.PathLike[str], *endings: str) -> str:
+    """A file's name without the ending of its format; all of it where that is of no format.
+
+    Args:
+        path: The file.
+        endings: Of other formats, such as `.gif`.
+    """
+    name = Path(path).name
+    known = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, *endings)
+    for ending in sorted(known, key=len, reverse=True):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
 def is_volume(path: str | os.PathLike[str]) -> bool:
     """Whether the name is one of a volume that can be read (`._…`, macOS's shadows, are not)."""
     return _has_suffix(path, VOLUME_SUFFIXES)

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from medstyle_gan.config import load_config
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 from medstyle_gan.training import train
 
 
@@ -17,11 +17,11 @@ def main() -> None:
     """Train the config named first into the folder named second, up to its first step."""
     began = time.perf_counter()
 
-    def first_step(self: CycleGAN, batch: dict[str, Any], batch_index: int) -> None:
+    def first_step(self: TrainedMethod, batch: dict[str, Any], batch_index: int) -> None:
         print(json.dumps({"seconds": round(time.perf_counter() - began, 3)}), flush=True)
         os._exit(0)  # what follows is not wanted, and would take time
 
-    CycleGAN.training_step = first_step  # type: ignore[method-assign]
+    TrainedMethod.training_step = first_step  # type: ignore[method-assign]
     train(load_config(sys.argv[1]), sys.argv[2])
 
 

@@ -21,7 +21,7 @@ from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.data.sampling import fixed_samples
 from medstyle_gan.data.words import INTO, OTHER, Domain
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import TrainedMethod
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, cadence
 from medstyle_gan.training.preparation import prepare_training
 
@@ -247,7 +247,7 @@ def _fixed_slices(config: Config, quick: bool) -> dict[Domain, Tensor]:
     }
 
 
-def _translated(method: CycleGAN, images: Tensor, into: Domain) -> Tensor:
+def _translated(method: TrainedMethod, images: Tensor, into: Domain) -> Tensor:
     """By the generators that a user would get."""
     ema = method.config.inference.ema
     return method.translate(images.to(method.device), INTO[into], ema)
@@ -257,7 +257,7 @@ def _losses(
     measure: VGGRegularizer,
     real: Mapping[Domain, Tensor],
     translated: Mapping[Domain, Tensor],
-    method: CycleGAN | None = None,
+    method: TrainedMethod | None = None,
 ) -> Losses:
     """Unweighted terms, each a mean over the slices; in fp32, however they were trained."""
     device = next(iter(measure.vgg.buffers())).device
@@ -272,7 +272,7 @@ def _losses(
     return {name: float(term.value) for name, term in terms.items()}
 
 
-def _adam(method: CycleGAN, data: UnpairedDataModule, every: Mapping[str, int]) -> Losses:
+def _adam(method: TrainedMethod, data: UnpairedDataModule, every: Mapping[str, int]) -> Losses:
     """What `adam_figures` says of an eager method, over a few batches."""
     parameters = [p for g in method.generators.values() for p in g.parameters()]
     kinds = ("perceptual", "style")

@@ -14,7 +14,7 @@ from bench.machine import synchronize
 from bench.settings import bench_device
 from bench.textbook import Batch
 from medstyle_gan.config import Config
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import CycleGAN, TrainedMethod
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer, collection_grams, wanted_layers
 from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features
@@ -75,7 +75,7 @@ class Ours:
         return times[warmup:]
 
 
-def fit_quietly(config: Config, clock: StepClock, method: CycleGAN, **data: Any) -> None:
+def fit_quietly(config: Config, clock: StepClock, method: TrainedMethod, **data: Any) -> None:
     """Fit a method with the trainer of `medstyle train`; `data` goes to Lightning's `fit`."""
     precision = resolve_precision(config.training.precision, bench_device(config))
     with warnings.catch_warnings():

@@ -17,7 +17,7 @@ if (scripts := str(Path(__file__).resolve().parents[1])) not in sys.path:
 from bench.translation_speed import make_translator
 from medstyle_gan.config import load_config
 from medstyle_gan.inference import plan_translation, run_translation
-from medstyle_gan.inference.memory import GIBIBYTE, MemoryPlan
+from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan
 from medstyle_gan.volumes import read_header
 
 _MIB = 2.0**20

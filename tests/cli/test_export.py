@@ -140,7 +140,7 @@ def test_a_failure_leaves_nothing(
     def fail(*_: object) -> None:
         raise UserError("the disk is full")
 
-    monkeypatch.setattr("medstyle_gan.inference.monai_bundle._metadata", fail)
+    monkeypatch.setattr("medstyle_gan.inference.bundles.monai_bundle._metadata", fail)
     with pytest.raises(UserError, match="disk"):
         medstyle_gan.export(run, tmp_path / "out", "monai")
     assert not list(tmp_path.iterdir())

@@ -14,6 +14,7 @@ import pytest
 import medstyle_gan
 from medstyle_gan import cli
 from medstyle_gan.cli import COMMANDS, INTERRUPTED, USER_MISTAKE, Command, main
+from medstyle_gan.cli.evaluate import FORBIDDEN_VERDICT
 from medstyle_gan.errors import UserError
 from medstyle_gan.training.interruption import TIME_IS_OVER_CODE
 
@@ -81,7 +82,15 @@ def test_the_overview_names_every_command_and_imports_none() -> None:
 def test_the_overview_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     told = capsys.readouterr().out.partition("exit codes:")[2]
-    codes = {0, 1, USER_MISTAKE, TIME_IS_OVER_CODE, INTERRUPTED, 128 + signal.SIGTERM}
+    codes = {
+        0,
+        1,
+        USER_MISTAKE,
+        FORBIDDEN_VERDICT,
+        TIME_IS_OVER_CODE,
+        INTERRUPTED,
+        128 + signal.SIGTERM,
+    }
     assert {int(number) for number in re.findall(r"\b\d+\b", told)} == codes
 
 

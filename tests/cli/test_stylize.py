@@ -151,7 +151,7 @@ def test_what_exists_is_not_overwritten_unless_told_to(
     [
         ([], "0 contents given"),
         (["{picture}", "{scan}"], "2 contents given"),
-        (["{picture}"], "no style given"),
+        (["{picture}", "-o", "{out}/a.png"], "no style given"),
         (["{picture}", "--style", "{style}"], "no output given"),
         (["{picture}", "--style", "{style}", "-o", "{out}/a.jpg"], "is written as .png"),
         (["{scan}", "--style", "{style}", "-o", "{out}/a.png"], "does not fit into one picture"),
@@ -204,3 +204,170 @@ def test_help_imports_no_torch_and_the_printed_config_is_gatys(
     (tmp_path / "c.yaml").write_text(printed)
     assert main(["stylize", "--print-config", "--config", str(tmp_path / "c.yaml")]) == 0
     assert capsys.readouterr().out == printed
+
+
+# -------------------------------------------------------------------- videos, DICOM, highlights
+
+
+def test_a_volume_becomes_a_video_whose_frames_are_its_marked_slices(
+    files: dict[str, str],
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed (extra video)")
+    assert stylize(files, "scan", "/v.mp4") == 0
+    assert stylize(files, "scan", "/plain.mp4", "--no-mark") == 0
+    plane = ["inference.picture_output=png", "--no-mark"]
+    assert stylize(files, "scan", "/stack", *plane) == 0
+    out = Path(files["out"])
+    videos = {}
+    for name in ("v", "plain"):
+        with av.open(str(out / f"{name}.mp4")) as container:
+            assert "not acquired" in container.metadata["comment"]
+            videos[name] = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert len(videos["v"]) == 3
+    for index, frame in enumerate(videos["plain"]):
+        with Image.open(out / "stack" / CANARY / f"slice_{index:04d}.png") as picture:
+            shown = np.asarray(picture.convert("RGB")).astype(int)
+        assert frame.shape == (16 * 20, 16 * 24, 3)  # the least whole number that gives 384
+        assert np.abs(frame[8::16, 8::16].astype(int) - shown).mean() < 4
+    differ = np.abs(videos["v"][0].astype(int) - videos["plain"][0]).max(axis=-1) > 60
+    assert 0.001 < differ.mean() < 0.05
+    assert json.loads((out / "v.json").read_text())["marked"] is True
+    assert json.loads((out / "plain.json").read_text())["marked"] is False
+    assert CANARY.encode() not in (out / "v.mp4").read_bytes()
+    # Voxels are 1 x 1 x 2 mm: across, they are shown twice as tall as wide.
+    assert stylize(files, "scan", "/c.mp4", "data.plane=coronal", "stylize.size=16") == 0
+    with av.open(str(out / "c.mp4")) as container:
+        assert (container.streams.video[0].height, container.streams.video[0].width) == (96, 384)
+
+
+def test_a_video_needs_its_library_before_any_work(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert stylize(files, "scan", "/v.mp4") == 2
+    assert "pip install 'medstyle-gan[video]'" in capsys.readouterr().err
+    assert not Path(files["out"]).exists()
+
+
+def test_the_mark_is_in_every_frame_of_an_animation(files: dict[str, str]) -> None:
+    assert stylize(files, "scan", "/a.gif") == 0
+    assert stylize(files, "scan", "/b.gif", "--no-mark") == 0
+    for index in range(3):
+        frames = []
+        for name in ("a.gif", "b.gif"):
+            with Image.open(Path(files["out"]) / name) as animation:
+                animation.seek(index)
+                frames.append(np.asarray(animation.convert("L")).astype(int))
+        assert (np.abs(frames[0] - frames[1]) > 60).mean() > 0.02
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    pytest.importorskip("pydicom", reason="pydicom is not installed (extra dicom)")
+    from tests.volumes.dicom_objects import write_series
+
+    body = waves(4, (24, 20, 3)).astype(np.int16)
+    body[:3] = body[-3:] = 0
+    return write_series(tmp_path / f"dicom-{CANARY}", body)
+
+
+def test_a_dicom_series_keeps_its_geometry_and_units(files: dict[str, str], series: Path) -> None:
+    from medstyle_gan.volumes import read_volume
+
+    out = Path(files["out"])
+    given = {**files, "series": str(series)}
+    assert stylize(given, "series", "", "stylize.colour=grey") == 0
+    names = {"series-0003.nii.gz", "series-0003.json"}
+    assert names <= {path.name for path in out.iterdir()}  # no folder's name, which may tell
+    source, result = read_volume(series), read_volume(out / "series-0003.nii.gz")
+    assert result.geometry.same_grid(source.geometry)
+    inside = source.array > 60
+    assert np.corrcoef(source.array[inside], result.array[inside])[0, 1] > 0.3
+    assert 0 <= result.array.min() <= result.array.max() < 300
+    for path in out.rglob("*"):
+        assert CANARY.encode() not in path.read_bytes()
+
+
+def test_one_slice_of_a_series_is_content_and_a_series_is_style(
+    files: dict[str, str], series: Path, tmp_path: Path
+) -> None:
+    from tests.volumes.dicom_objects import write_series
+
+    other = write_series(tmp_path / "other", waves(9, (24, 20, 3)).astype(np.int16))
+    one = sorted(series.iterdir())[0]
+    given = {**files, "slice": str(one), "style": str(other)}
+    assert stylize(given, "slice", "/one.nii") == 0
+    assert nib.load(Path(files["out"]) / "one.nii").shape == (24, 20, 1)
+
+
+def test_a_dicom_series_becomes_a_derived_one_that_says_what_it_is(
+    files: dict[str, str], series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pydicom
+
+    from medstyle_gan.volumes import read_volume
+
+    given = {**files, "series": str(series)}
+    more = ["stylize.dicom_output=dicom"]
+    assert stylize(given, "series", "", *more) == 0
+    made = Path(files["out"]) / "series-0003"
+    headers = [pydicom.dcmread(path) for path in sorted(made.iterdir())]
+    assert len(headers) == 3
+    for header in headers:
+        assert list(header.ImageType[:2]) == ["DERIVED", "SECONDARY"]
+        assert "not acquired" in header.DerivationDescription
+        assert CANARY not in str(header)
+    assert read_volume(made).geometry.same_grid(read_volume(series).geometry)
+    assert stylize(given, "series", "", *more) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert stylize(given, "series", "", *more, "--overwrite") == 0
+    assert stylize(given, "series", "", *more, "--overwrite", "stylize.colour=rgb") == 2
+    assert "a derived series is grey" in capsys.readouterr().err
+
+
+def test_folders_without_a_series_are_refused(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    given = {**files, "empty": str(tmp_path / "empty")}
+    assert stylize(given, "empty", "/a.nii") == 2
+    assert "without a DICOM series" in capsys.readouterr().err
+
+
+def test_a_muted_rest_needs_no_style_and_the_bound_is_told(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = nib.load(files["scan"])
+    mask = np.zeros(source.shape, np.uint8)
+    mask[8:14, 8:14, 1] = 1
+    nib.save(nib.Nifti1Image(mask, source.affine), tmp_path / "m.nii")
+    command = ["stylize", files["scan"], "--mask", str(tmp_path / "m.nii"), *FAST]
+    settings = ["stylize.highlight.region=auto", "stylize.highlight.rest=muted"]
+    out = tmp_path / "out" / "a.nii"
+    more = ["stylize.highlight.bound=4", "-o", str(out)]
+    assert main([*command, *settings, *more]) == 0
+    assert "region of interest (mask): 36 voxels" in capsys.readouterr().out
+    facts = json.loads(out.with_suffix(".json").read_text())
+    assert facts["highlight"]["bound"] == 4
+    change = np.abs(nib.load(out).get_fdata() - source.get_fdata())[mask > 0]
+    assert change.max() <= 4
+    assert main([*command, "-o", str(out), "stylize.highlight.bound=-1"]) == 2
+    assert "stylize.highlight.bound: must be at least 0" in capsys.readouterr().err
+
+
+def test_a_sidecar_is_there_before_the_voxels(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medstyle_gan.inference import stylize_outputs
+
+    seen: list[bool] = []
+
+    def failing(*args: Any) -> None:
+        seen.append((Path(files["out"]) / "v.json").exists())
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(stylize_outputs, "write_volume", failing)
+    with pytest.raises(RuntimeError, match="killed"):
+        stylize(files, "scan", "/v.nii")
+    assert seen == [True]
+    assert not (Path(files["out"]) / "v.json").exists()

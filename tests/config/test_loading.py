@@ -102,7 +102,10 @@ def test_a_whole_section_can_be_replaced(tmp_path: Path) -> None:
 def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) -> None:
     path = write(tmp_path, "generator: {name: resnet, blocks: 6}")
     text = message(path, "generator.name=unet")
-    assert "generator.blocks: no setting of generator.name=unet (it belongs to resnet)" in text
+    assert (
+        "generator.blocks: no setting of generator.name=unet (it belongs to resnet and switchable)"
+        in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,9 +117,12 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("data.intensity.scan.lowr=1", "did you mean data.intensity.scan.lower?"),
         ("vgg.zzz=1", "vgg.zzz: unknown setting; vgg has weights"),
         ("zzz=1", "zzz: unknown setting; the sections are data, method, generator"),
-        ("generator.name=resnt", 'generator.name: must be one of resnet, unet, not "resnt"'),
+        (
+            "generator.name=resnt",
+            'generator.name: must be one of resnet, unet, switchable, not "resnt"',
+        ),
         ("generator.name=resnt", "did you mean resnet?"),
-        ("method.name=cut", 'method.name: must be one of cyclegan, gatys, not "cut"'),
+        ("method.name=cut", 'must be one of cyclegan, feedforward, adain, gatys, not "cut"'),
         ("logging.wandb=onlin", 'one of off, offline, online, not "onlin"; did you mean online?'),
         ("training.steps=many", 'training.steps: must be a whole number, not "many"'),
         ("training.steps=1.5", "training.steps: must be a whole number, not 1.5"),
@@ -140,7 +146,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
         ("data.intensity.scan.lower=.nan", "data.intensity.scan.lower: must be"),
         ("method.ema_decay=.inf", "method.ema_decay: must be"),
         ("loss.style.layers=relu1_1", "loss.style.layers: must be a list of texts"),
-        ("method=3", "method: must be a section with name, generator_learning_rate"),
+        ("method=3", "method: must be a section with name, betas"),
         ("vgg=[]", "vgg: must be a section with weights, crop, scale, slices, not []"),
         (
             "data.intensity.scan={name: fixed, lower: 2, upper: 1}",

@@ -40,7 +40,7 @@ def no_work_left(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             raise AssertionError("this was done before")
 
         monkeypatch.setattr(cache_entry, "prepare_volume_file", refuse)
-        monkeypatch.setattr(content_index, "content_hash", refuse)
+        monkeypatch.setattr(content_index, "hash_content", refuse)
 
     return forbid
 

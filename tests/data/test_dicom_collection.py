@@ -11,9 +11,9 @@ import pytest
 
 from medstyle_gan.data.collection import check_distinct, find_collection
 from medstyle_gan.data.content_index import ContentIndex
-from medstyle_gan.data.same_files import content_hash
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import Geometry, read_volume, write_volume
+from medstyle_gan.volumes.hashing import hash_content
 from tests.volumes.dicom_objects import write_series
 
 PATTERN = r"(sub-\d+)"
@@ -64,7 +64,7 @@ def test_the_same_series_in_both_collections_is_found(
 def test_a_changed_file_in_a_series_gives_another_hash(archive: Path, tmp_path: Path) -> None:
     folder, index = archive / "sub-01/T1", ContentIndex(tmp_path / "index")
     before = index.hash_of(folder)
-    assert before == content_hash(folder) != content_hash(archive / "sub-02/T1")
+    assert before == hash_content(folder) != hash_content(archive / "sub-02/T1")
     assert index.hash_of(folder) == before
     file = folder / "IM001"
     times = file.stat()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medstyle_gan.data.foreground import foreground_mask
+from medstyle_gan.data.phantom import PHANTOM_KINDS
 
 SHAPE = (64, 60, 20)
 
@@ -78,7 +79,7 @@ def test_large_volumes_are_masked_as_their_own_coarse_copy() -> None:
     assert _dice(mask, large > 0) > 0.9
 
 
-@pytest.mark.parametrize("kind", ["mr_t1_to_t2", "cbct_to_ct", "mr_scanner"])
+@pytest.mark.parametrize("kind", PHANTOM_KINDS)
 def test_phantoms_have_their_own_mask(kind: str) -> None:
     phantom = pytest.importorskip("medstyle_gan.data.phantom").make_phantom(
         3, shape=(64, 64, 12), kind=kind

@@ -1,4 +1,4 @@
-"""Every recipe in configs/ trains on a phantom of its kind, with nothing changed but sizes."""
+"""Every recipe in configs/ works on a phantom of its kind, with nothing changed but sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from medstyle_gan.cli import main
 from medstyle_gan.config import load_config
-from medstyle_gan.data.phantom import write_phantom_collections
+from medstyle_gan.data.phantom import make_phantom, write_phantom_collections
+from medstyle_gan.volumes import Geometry, read_shown_volume, write_picture, write_volume
 from tests.conftest import REPOSITORY
 from tests.end_to_end.tiny import SHAPE, SIZES, SIZES_3D, assert_same_geometry
 
@@ -21,15 +22,46 @@ KINDS = {
     "mr_t1_to_t2_3d": "mr_t1_to_t2",
     "mr_scanner_harmonization": "mr_scanner",
     "cbct_to_ct": "cbct_to_ct",
+    "contrast_enhancement": "mr_contrast",
 }
+STYLISE = {"visual_effect", "highlight", "teaching"}  # for medstyle stylize, not train
 RECIPES = sorted((REPOSITORY / "configs").glob("*.yaml"))
 
 
 def test_every_recipe_is_here() -> None:
-    assert {recipe.stem for recipe in RECIPES} == KINDS.keys()
+    assert {recipe.stem for recipe in RECIPES} == KINDS.keys() | STYLISE
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", sorted(STYLISE))
+def test_recipe_stylises_a_phantom_and_a_panel_shows_it(name: str, tmp_path: Path) -> None:
+    phantom = make_phantom(3, (64, 64, 8), lesions=True)
+    chosen = np.s_[:, :, 3:5]
+    files = {n: tmp_path / f"{n}.nii.gz" for n in ("scan", "lesion", "labels", "result")}
+    geometry = Geometry.from_affine(phantom.scan[chosen].shape, phantom.affine)
+    write_volume(files["scan"], phantom.scan[chosen], geometry, phantom.dtype)
+    write_volume(files["lesion"], phantom.lesion_mask[chosen], geometry)
+    write_volume(files["labels"], phantom.labels[chosen], geometry)
+    colours = np.random.default_rng(0).integers(0, 255, (64, 64, 3), "u1")
+    write_picture(tmp_path / "style.png", colours)
+    recipe = ["--config", str(REPOSITORY / "configs" / f"{name}.yaml")]
+    command = ["stylize", str(files["scan"]), "--style", str(tmp_path / "style.png"), *recipe]
+    masks = ["--mask", str(files["lesion"])] if name == "highlight" else []
+    quick = ["method.steps=1", "vgg.weights=random:0", "-o", str(files["result"])]
+    assert main([*command, *masks, *quick]) == 0
+    facts = json.loads((tmp_path / "result.json").read_text())
+    assert facts["stylised_by"]["steps"] == 1
+    assert (facts.get("highlight") is not None) == (name == "highlight")
+    stylised = read_shown_volume(files["result"])
+    assert stylised.array.shape == (64, 64, 2, 3)
+    assert stylised.geometry.same_grid(geometry)
+    panel = ["panel", str(files["scan"]), "--stylised", str(files["result"]), *recipe]
+    assert main([*panel, "--labels", str(files["labels"]), "-o", str(tmp_path / "panel")]) == 0
+    assert len(list((tmp_path / "panel").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "recipe", [path for path in RECIPES if path.stem in KINDS], ids=lambda path: path.stem
+)
 def test_recipe_trains_and_translates_a_phantom_of_its_kind(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

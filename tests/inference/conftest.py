@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from medstyle_gan.config import Config
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.inference import Bundle, Translator, save_bundle
-from medstyle_gan.networks import build_generator
+from medstyle_gan.data.words import DIRECTIONS
+from medstyle_gan.inference import Bundle, Translator, joined_state, save_bundle
+from medstyle_gan.networks import build_generators
 
 # Identifying text that stands in every path and header here and must get into no output.
 CANARY = "Canary-Patient"
@@ -102,20 +103,13 @@ def make_bundle(config: Config | None = None, seed: int = 0, **changes: Any) -> 
     """A bundle of seeded, untrained generators."""
     config = config or make_config()
     known = facts(**changes)
-    state = {}
+    taken, given = (known["channels"][d] * config.data.sample_slices for d in ("scan", "style"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for source, target in (("scan", "style"), ("style", "scan")):
-            slices = config.data.sample_slices
-            generator = build_generator(
-                config.generator,
-                known["channels"][source] * slices,
-                known["channels"][target] * slices,
-                config.data.spatial_dims,
-            )
-            for name, tensor in generator.state_dict().items():
-                # Wide enough weights that an untrained translation has contrast.
-                state[f"{source}_to_{target}.{name}"] = tensor * 5
+        both = build_generators(config.generator, taken, given, config.data.spatial_dims)
+    state = joined_state({d: g.state_dict() for d, g in zip(DIRECTIONS, both, strict=True)})
+    # Wide enough weights that an untrained translation has contrast.
+    state = {name: tensor * (1 if ".codes." in name else 5) for name, tensor in state.items()}
     return Bundle(config=config, state=state, steps=7, **known)
 
 

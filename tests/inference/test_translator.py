@@ -13,8 +13,8 @@ from skimage.registration import phase_cross_correlation
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
-from medstyle_gan.inference import Translator
-from medstyle_gan.inference.streaming import can_stream
+from medstyle_gan.inference import TranslateStyled, Translator, plan_translation
+from medstyle_gan.inference.network.streaming import can_stream
 from medstyle_gan.networks import ResNetGenerator, build_generator
 from medstyle_gan.networks.winograd import WinogradConv
 from medstyle_gan.volumes import Geometry, Picture, Volume, read_volume, write_volume
@@ -400,3 +400,19 @@ def test_a_loaded_model_multiplies_less_on_a_cpu() -> None:
         expected = direct(torch.from_numpy(slices)).numpy()
     ours = translator.translate_slices(slices, "scan_to_style")
     np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_a_direction_that_is_none_is_told_with_the_two_that_are() -> None:
+    translator = identity_translator()
+    array = textured_body((20, 18, 6))
+    told = r"direction 'sideways'.*scan_to_style and style_to_scan"
+    for use in (
+        lambda: translator(array, "sideways", affine=np.eye(4)),  # type: ignore[arg-type]
+        lambda: translator.check_scope(array, "sideways", affine=np.eye(4)),  # type: ignore[arg-type]
+        lambda: translator.translate_picture("a.png", "sideways"),  # type: ignore[arg-type]
+        lambda: translator.uncertainty_over("sideways"),  # type: ignore[arg-type]
+        lambda: plan_translation(translator, ["a.nii"], "out", "sideways"),  # type: ignore[arg-type]
+        lambda: TranslateStyled("image", translator, "sideways"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UserError, match=told):
+            use()

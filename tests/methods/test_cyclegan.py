@@ -64,8 +64,9 @@ def alternating_gradients(method: CycleGAN, real: dict[str, Tensor]) -> dict[str
     return {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
 
 
-def test_joint_backward_gives_the_gradients_of_the_alternating_form() -> None:
-    joint = make(config(*NO_VGG)).double()
+@pytest.mark.parametrize("name", ["resnet", "switchable"])
+def test_joint_backward_gives_the_gradients_of_the_alternating_form(name: str) -> None:
+    joint = make(config(*NO_VGG, f"generator.name={name}")).double()
     apart = copy.deepcopy(joint)
     real = {domain: images.double() for domain, images in batch().items()}
     ours, theirs = joint_gradients(joint, real), alternating_gradients(apart, real)

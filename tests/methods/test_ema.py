@@ -65,3 +65,18 @@ def test_state_round_trip(updates: int) -> None:
     other.load_state_dict(ema.state_dict())
     assert other.updates == updates
     assert torch.equal(other.generators["g"].weight, ema.generators["g"].weight)
+
+
+def test_what_networks_share_is_averaged_once() -> None:
+    shared = nn.Linear(2, 2)
+    pair = {"there": nn.Sequential(shared, nn.Linear(2, 1)), "back": nn.Sequential(shared)}
+    ema = GeneratorEMA(pair, decay=0.9)
+    expected = shared.weight.detach().clone()
+    for update in range(20):
+        with torch.no_grad():
+            shared.weight.normal_()
+        ema.update(pair)
+        decay = min(0.9, (1 + update) / (10 + update))
+        expected = decay * expected + (1 - decay) * shared.weight.detach()
+    assert ema.generators["there"][0] is ema.generators["back"][0]
+    torch.testing.assert_close(ema.generators["back"][0].weight, expected)

@@ -17,8 +17,14 @@ from tests.methods.training_steps import NO_VGG, fit, images, made, settings
 Runs = list[dict[str, Any]]
 
 
+@pytest.fixture(scope="module", params=["resnet", "switchable"])
+def generator(request: pytest.FixtureRequest) -> str:
+    """A setting: two networks, or one that both directions share."""
+    return f"generator.name={request.param}"
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Runs:
+def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path, generator: str) -> Runs:
     """What both ranks saw."""
     folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
@@ -29,7 +35,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Runs:
     shared |= {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.methods.two_ranks", str(folder / f"{rank}.pt")],
+            [
+                sys.executable,
+                "-m",
+                "tests.methods.two_ranks",
+                str(folder / f"{rank}.pt"),
+                generator,
+            ],
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -58,8 +70,10 @@ def test_ranks_stay_the_same(runs: Runs) -> None:
     assert not torch.equal(moved, first[1]["weights"]["scan_to_style.layers.1.weight"])
 
 
-def test_gradients_are_exchanged_once_a_step_and_are_those_of_the_whole_batch(runs: Runs) -> None:
-    method = made(settings(*NO_VGG, "training.batch_size=4"))
+def test_gradients_are_exchanged_once_a_step_and_are_those_of_the_whole_batch(
+    runs: Runs, generator: str
+) -> None:
+    method = made(settings(*NO_VGG, generator, "training.batch_size=4"))
     whole = fit(method, [images(0, count=4)]).gradients[0]
     for run in runs:
         ours = run["gradients"][0]

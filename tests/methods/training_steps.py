@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medstyle_gan.config import Config, load_config
-from medstyle_gan.methods import CycleGAN
+from medstyle_gan.methods import METHODS, TrainedMethod
 from medstyle_gan.training.trainer import make_trainer
 
 Batch = dict[str, Tensor]
@@ -35,7 +35,7 @@ def images(seed: int, count: int = 2, size: int = 16) -> Batch:
     return {d: torch.rand(count, 1, size, size, generator=rng) * 2 - 1 for d in ("scan", "style")}
 
 
-def snapshot(method: CycleGAN, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
+def snapshot(method: TrainedMethod, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
     return copy.deepcopy(
         {
             "weights": method.state_dict(),
@@ -48,7 +48,7 @@ def snapshot(method: CycleGAN, optimizers: Sequence[torch.optim.Optimizer]) -> d
 class Watch(L.Callback):
     """What a method was like after each step; `each` is called then too."""
 
-    def __init__(self, each: Callable[[CycleGAN], None] = lambda method: None) -> None:
+    def __init__(self, each: Callable[[TrainedMethod], None] = lambda method: None) -> None:
         self.snapshots: list[dict[str, Any]] = []
         self.gradients: list[dict[str, Tensor]] = []
         self.logged: list[dict[str, Tensor]] = []
@@ -62,7 +62,7 @@ class Watch(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        assert isinstance(pl_module, CycleGAN)
+        assert isinstance(pl_module, TrainedMethod)
         self.snapshots.append(snapshot(pl_module, trainer.optimizers))
         named = pl_module.named_parameters()
         self.gradients.append({n: p.grad.clone() for n, p in named if p.grad is not None})
@@ -71,7 +71,9 @@ class Watch(L.Callback):
 
 
 def fit(
-    method: CycleGAN, batches: Sequence[Batch], each: Callable[[CycleGAN], None] = lambda m: None
+    method: TrainedMethod,
+    batches: Sequence[Batch],
+    each: Callable[[TrainedMethod], None] = lambda m: None,
 ) -> Watch:
     watch = Watch(each)
     loader: DataLoader[Any] = DataLoader(list(batches), batch_size=None)  # type: ignore[arg-type]
@@ -81,6 +83,6 @@ def fit(
     return watch
 
 
-def made(config: Config, regularizer: Any = None) -> CycleGAN:
+def made(config: Config, regularizer: Any = None) -> Any:
     torch.manual_seed(0)
-    return CycleGAN(config, 1, 1, regularizer)
+    return METHODS[config.method.name](config, 1, 1, regularizer)

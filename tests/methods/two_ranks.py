@@ -37,10 +37,12 @@ class CountExchanges(L.Callback):
         trainer.strategy.model.register_comm_hook(None, hook)  # type: ignore[union-attr, operator]
 
 
-def main(out: str) -> None:
+def main(out: str, generator: str) -> None:
     rank = int(os.environ["RANK"])
     rates = [f"method.{n}_learning_rate=1e-3" for n in ("generator", "discriminator")]
-    method = made(settings(*NO_VGG, *rates, "training.devices=2", "training.accumulate=2"))
+    method = made(
+        settings(*NO_VGG, *rates, generator, "training.devices=2", "training.accumulate=2")
+    )
     terms = method.generator_terms
 
     def infinite(real: Any, *place: int) -> tuple[dict[str, Term], dict[str, Tensor]]:
@@ -70,4 +72,4 @@ def main(out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,6 +6,7 @@ import torch
 from medstyle_gan.config.network_sections import (
     PatchGANConfig,
     ResNetGeneratorConfig,
+    SwitchableGeneratorConfig,
     UNetGeneratorConfig,
 )
 from medstyle_gan.networks import (
@@ -50,5 +51,6 @@ def test_every_setting_reaches_the_networks() -> None:
 
 
 def test_the_registries_hold_what_the_config_offers() -> None:
-    assert set(GENERATORS) == {ResNetGeneratorConfig().name, UNetGeneratorConfig().name}
+    offered = (ResNetGeneratorConfig(), UNetGeneratorConfig(), SwitchableGeneratorConfig())
+    assert set(GENERATORS) == {config.name for config in offered}
     assert set(DISCRIMINATORS) == {PatchGANConfig().name}

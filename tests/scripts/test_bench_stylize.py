@@ -51,7 +51,12 @@ def test_a_quick_run_prints_and_writes_every_figure(script, tmp_path, capsys) ->
     file = tmp_path / "bench.json"
     assert script.main(["--quick", "--bf16", "--json", str(file)]) == 0
     printed = capsys.readouterr().out
-    result = json.loads(file.read_text())["gatys"]
+    whole = json.loads(file.read_text())
+    for name in ("feedforward", "adain"):
+        assert whole[name]["pictures"]["32"]["pictures_per_second"] > 0
+        assert whole[name]["volume"]["shape"] == [32, 32, 2]
+        assert f"{name} (" in printed
+    result = whole["gatys"]
     assert set(result["milliseconds"]) == {"textbook", "ours", "ours, bf16"}
     assert result["gradient_likeness"]["ours"] > 0.999
     assert result["gradient_likeness"]["ours, bf16"] > 0.9

@@ -163,3 +163,10 @@ def test_the_demos_output_folder_can_be_chosen(clone: Clone) -> None:
     assert clone.run("scripts/demo.sh", "--quick", "-o", "elsewhere")[0] == 0
     default = f"-o {clone.root}/runs/demo"
     assert clone.log()[-1] == f"run -m medstyle_gan demo {default} --quick -o elsewhere"
+
+
+def test_the_pictures_of_recipes_install_without_extras(clone: Clone) -> None:
+    assert clone.run("scripts/recipes.sh", "--parts", "teaching")[0] == 0
+    log = clone.log()
+    assert set_up(log) == ["venv", f"pip {clone.root}"]
+    assert log[-1] == f"run {clone.root}/scripts/recipes.py --parts teaching"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -32,12 +34,20 @@ def gradients(method: CycleGAN) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
 
 
+# The C++ of switchable networks takes minutes to build: they are traced and differentiated as for
+# it, but run by torch's own operators.
 @pytest.mark.filterwarnings("ignore")  # of torch's own compiler
-def test_compiled_networks_have_the_same_gradients_and_names() -> None:
-    config = load_config(None, TINY)
+@pytest.mark.parametrize(
+    ("generator", "backend"), [("resnet", "inductor"), ("switchable", "aot_eager")]
+)
+def test_compiled_networks_have_the_same_gradients_and_names(
+    generator: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(None, [*TINY, f"generator.name={generator}"])
     torch.manual_seed(0)
     method = CycleGAN(config)
     names, expected = list(method.state_dict()), gradients(method)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     compile_networks(method, config)
     assert all(n._compiled_call_impl is not None for n in method.trained_networks().values())
     assert all(n._compiled_call_impl is None for n in method.ema.generators.values())

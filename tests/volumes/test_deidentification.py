@@ -205,7 +205,7 @@ def test_new_names_take_the_place_of_files_folders_and_patients(tmp_path, values
     dataset = pydicom.dcmread(files[0])
     assert (dataset.PatientName, dataset.PatientID) == ("subject-0002", "subject-0002")
     assert CANARY.encode() not in contents(out)
-    write_names(tmp_path / "names.csv", jobs)
+    write_names(tmp_path / "names.csv", [job.names for job in jobs])
     with (tmp_path / "names.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
@@ -215,7 +215,7 @@ def test_new_names_take_the_place_of_files_folders_and_patients(tmp_path, values
         ["subject-0003", "other"],
     ]
     with pytest.raises(UserError, match="exists already"):
-        write_names(tmp_path / "names.csv", jobs)
+        write_names(tmp_path / "names.csv", [job.names for job in jobs])
 
 
 def test_nothing_that_exists_is_overwritten(tmp_path, write_raw):

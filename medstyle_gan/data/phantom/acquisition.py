@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from medstyle_gan.data.phantom.anatomy import Anatomy, Tissue
 from medstyle_gan.data.phantom.fields import Field, smooth_field
 
-PhantomKind = Literal["mr_t1_to_t2", "cbct_to_ct", "mr_scanner"]
+PhantomKind = Literal["mr_t1_to_t2", "cbct_to_ct", "mr_scanner", "mr_contrast"]
 PHANTOM_KINDS: tuple[PhantomKind, ...] = get_args(PhantomKind)
 
 
@@ -62,6 +62,14 @@ _OTHER_SCANNER = replace(
     gain=(1500, 1700),
 )
 _OLD_SCANNER = replace(_T1, bias=0.18, blur=0.95, noise=0.025, gain=(250, 450))
+# Little weight on T1, as of a low field: the brain's tissues lie close together, in more noise.
+_LOW_CONTRAST = replace(
+    _T1,
+    signal=(0.00, 0.80, 0.10, 0.45, 0.36, 0.56, 0.68, 0.61, 0.53),
+    blur=0.60,
+    noise=0.040,
+    gain=(300, 600),
+)
 
 # Hounsfield units of each `Tissue`; water is 0 and air -1000 by definition.
 _HOUNSFIELD = (-1000.0, -60.0, 1100.0, 450.0, 8.0, 40.0, 30.0, 38.0, 24.0)
@@ -72,14 +80,15 @@ def acquire_scan(rng: np.random.Generator, anatomy: Anatomy, kind: PhantomKind) 
     """Acquires the subject as a scan of this kind; native units, (X, Y, Z) float32."""
     if kind == "cbct_to_ct":
         return _acquire_cbct(rng, anatomy)
-    return _acquire_mr(rng, anatomy, _OLD_SCANNER if kind == "mr_scanner" else _T1)
+    contrasts = {"mr_t1_to_t2": _T1, "mr_scanner": _OLD_SCANNER, "mr_contrast": _LOW_CONTRAST}
+    return _acquire_mr(rng, anatomy, contrasts[kind])
 
 
 def acquire_style(rng: np.random.Generator, anatomy: Anatomy, kind: PhantomKind) -> Field:
     """Acquires the subject in the style of this kind; native units, (X, Y, Z) float32."""
     if kind == "cbct_to_ct":
         return _acquire_ct(rng, anatomy)
-    return _acquire_mr(rng, anatomy, _OTHER_SCANNER if kind == "mr_scanner" else _T2)
+    return _acquire_mr(rng, anatomy, _T2 if kind == "mr_t1_to_t2" else _OTHER_SCANNER)
 
 
 def _acquire_mr(rng: np.random.Generator, anatomy: Anatomy, contrast: MRContrast) -> Field:

@@ -15,6 +15,7 @@ _SUFFIXES: dict[PhantomKind, tuple[str, str]] = {
     "mr_t1_to_t2": ("T1w", "T2w"),
     "cbct_to_ct": ("cbct", "ct"),
     "mr_scanner": ("acq-old_T1w", "acq-new_T1w"),
+    "mr_contrast": ("acq-low_T1w", "acq-high_T1w"),
 }
 
 

@@ -69,7 +69,9 @@ def make_phantom(
             whole head; slices are 3 mm thick, or thinner where more than 48 are asked for.
         lesions: Adds white-matter lesions; all else stays the same.
         kind: `mr_t1_to_t2` (the contrast map is not monotone), `cbct_to_ct` (HU, cupping,
-            streaks, noise) or `mr_scanner` (same contrast order; another gain, bias, sharpness).
+            streaks, noise), `mr_scanner` (same contrast order; another gain, bias, sharpness) or
+            `mr_contrast` (same contrast order; from little contrast in much noise to much in
+            little).
 
     Returns:
         The phantom. Array axes follow the affine's orientation, which differs by subject, with

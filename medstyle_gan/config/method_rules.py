@@ -1,0 +1,70 @@
+"""What of `loss`, `vgg` and `data` a method cannot follow."""
+
+from __future__ import annotations
+
+from medstyle_gan.config.data_section import DataConfig
+from medstyle_gan.config.loss_section import LossConfig
+from medstyle_gan.config.network_sections import VGGConfig
+
+# Methods that learn one way only, and from the VGG-19's terms alone.
+_ONE_WAY = ("feedforward", "adain")
+
+
+def loss_fault(method: str, loss: LossConfig) -> str | None:
+    """Which terms a method has no use for, or cannot do without, or None.
+
+    Args:
+        method: its name.
+        loss: the `loss` section.
+    """
+    if method not in _ONE_WAY:
+        return None
+    weights = {
+        "adversarial.weight": loss.adversarial.weight,
+        "cycle.weight": loss.cycle.weight,
+        "identity.weight": loss.identity.weight,
+        "perceptual.reconstruction_weight": loss.perceptual.reconstruction_weight,
+    }
+    without = [f"loss.{name}=0" for name, weight in weights.items() if weight]
+    if without:
+        return (
+            f"{method} has no discriminators and no way back, so nothing for these terms to look "
+            f"at; set {' '.join(without)}"
+        )
+    lazy = [
+        f"loss.{name}.every_n_steps=1"
+        for name, section in (("perceptual", loss.perceptual), ("style", loss.style))
+        if section.weight and section.every_n_steps > 1
+    ]
+    if lazy:
+        return f"{method} learns from these terms alone, at each step; set {' '.join(lazy)}"
+    if not (loss.perceptual.weight or loss.style.weight):
+        return (
+            f"loss.perceptual.weight and loss.style.weight are both 0, so that {method} has "
+            "nothing to learn from; set one above 0"
+        )
+    if method == "adain" and loss.perceptual.layers != ("relu4_1",):
+        return "adain compares contents where it transfers; set loss.perceptual.layers=[relu4_1]"
+    if method == "adain" and loss.style.target != "batch":
+        return "adain learns to follow the style that it is shown; set loss.style.target=batch"
+    return None
+
+
+def vgg_fault(method: str, vgg: VGGConfig, data: DataConfig) -> str | None:
+    """Why a method's own VGG-19 cannot see the samples so, or None.
+
+    Args:
+        method: its name.
+        vgg: the `vgg` section.
+        data: the `data` section.
+    """
+    if method != "adain":
+        return None
+    if data.dims != 2:
+        return (
+            f"adain encodes images by a VGG-19, which knows slices alone, and data.dims is "
+            f"{data.dims:g}; set data.dims=2"
+        )
+    if vgg.crop is not None or vgg.scale != 1:
+        return "adain's VGG-19 sees whole samples; set vgg.crop=null vgg.scale=1"
+    return None

@@ -1,0 +1,252 @@
+"""`evaluate`: a trained model through the chapters, to a verdict and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from medstyle_gan.config import Config
+from medstyle_gan.config.inference_sections import InferenceConfig
+from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation.candidates import make_candidates
+from medstyle_gan.evaluation.chapter import Chapter, ChapterName
+from medstyle_gan.evaluation.chapters import RUNS, run_chapters
+from medstyle_gan.evaluation.context import EvaluationContext
+from medstyle_gan.evaluation.hallucination import load_segmenter
+from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
+from medstyle_gan.evaluation.pairs import refuse_colour
+from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
+from medstyle_gan.evaluation.verdict import ChapterVerdict, Judgement, judge, overall
+from medstyle_gan.evaluation.viewing import (
+    MEBIBYTE,
+    SubjectVolumes,
+    read_viewer,
+    volumes_within,
+)
+from medstyle_gan.evaluation.views import SubjectViews, view_subject
+from medstyle_gan.inference import Translator, load_bundle
+from medstyle_gan.inference.bundles.bundle import package_versions, without_local_paths
+
+Announce = Callable[[str], None]
+
+_SHOWN = 4  # subjects in the report's montages
+_HOUNSFIELD_SIGN = -200.0  # a background below can only be Hounsfield units
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found of one model.
+
+    Attributes:
+        label: what it is called in the report: `model`, or `model 1`, ... of several.
+        chapters: their findings.
+        verdicts: of each chapter.
+        verdict: over all of them.
+        views: slices of some subjects, to look at.
+        notes: on the data.
+        provenance: what was evaluated with what; no path, no name.
+        seed: of every random choice.
+        volumes: whole volumes of some subjects, where a viewer is wanted.
+        viewer: its script; empty where none is wanted.
+    """
+
+    label: str
+    chapters: tuple[Chapter, ...]
+    verdicts: tuple[ChapterVerdict, ...]
+    verdict: Judgement
+    views: tuple[SubjectViews, ...]
+    notes: tuple[str, ...]
+    provenance: Mapping[str, Any]
+    seed: int = 0
+    volumes: tuple[SubjectVolumes, ...] = ()
+    viewer: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an evaluation is made.
+
+    Attributes:
+        chapters: which; None for all.
+        thresholds: a YAML file; None for the package's own.
+        workers: processes.
+        show_names: show subjects' names in the report.
+        seed: of every random choice.
+        quick: draw less, for a first look.
+        device: as `Translator.load` takes it.
+        precision: likewise.
+        segmenter: the frozen task, as `hallucination.load_segmenter` takes it; None has none.
+        viewer: NiiVue's `niivue.umd.js`, to put whole volumes into the page; None puts none.
+        viewer_limit: of these volumes' files in a page (MiB).
+    """
+
+    chapters: Sequence[ChapterName] | None = None
+    thresholds: str | Path | None = None
+    workers: int = 1
+    show_names: bool = False
+    seed: int = 0
+    quick: bool = False
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    segmenter: str | None = None
+    viewer: str | Path | None = None
+    viewer_limit: float = 32.0
+
+
+def evaluate(
+    models: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    pairs: str | Path | None = None,
+    scans: Paths | None = None,
+    style: Paths | None = None,
+    config: Config | None = None,
+    inference: InferenceConfig | None = None,
+    settings: Settings | None = None,
+    announce: Announce | None = None,
+) -> tuple[Evaluation, ...]:
+    """Evaluates trained models on held-out data, and writes the report.
+
+    Args:
+        models: run folders or bundles.
+        out: the report's folder, new or empty; None writes nothing.
+        pairs: a folder of registered pairs, or
+        scans: a collection of held-out scans.
+        style: a style collection: what translations are compared with, and what references are
+            fitted to. With pairs it may be left out, see `material.gather`.
+        config: settings of the evaluation's own data: `data.pairs.names`,
+            `data.subject_pattern`, `data.cache` and `vgg`; all else is the model's.
+        inference: settings to translate with in place of the model's own.
+        settings: how it is made.
+        announce: takes a line about what is being done.
+
+    Returns:
+        One evaluation a model, in their order.
+
+    Raises:
+        UserError: for what is no model, unusable data, wrong thresholds, or an output that exists.
+    """
+    from medstyle_gan.evaluation.report import refuse_existing, write_report
+
+    settings = settings or Settings()
+    paths = [models] if isinstance(models, str | Path) else list(models)
+    if not paths:
+        raise UserError("no MODEL: give a run folder or a bundle")
+    thresholds = read_thresholds(settings.thresholds)
+    if out is not None:
+        refuse_existing(Path(out))
+    viewer = "" if settings.viewer is None else read_viewer(settings.viewer)
+    evaluations = []
+    for number, model in enumerate(paths, start=1):
+        label = "model" if len(paths) == 1 else f"model {number}"
+        evaluation = _evaluate_one(
+            model, label, pairs, scans, style, config, inference, settings, thresholds, announce
+        )
+        evaluations.append(replace(evaluation, viewer=viewer))
+    if out is not None:
+        write_report(Path(out), evaluations, thresholds)
+    return tuple(evaluations)
+
+
+def _evaluate_one(
+    model: str | Path,
+    label: str,
+    pairs: str | Path | None,
+    scans: Paths | None,
+    style: Paths | None,
+    config: Config | None,
+    inference: InferenceConfig | None,
+    settings: Settings,
+    thresholds: Thresholds,
+    announce: Announce | None,
+) -> Evaluation:
+    bundle = load_bundle(model)
+    translator = Translator.load(bundle, settings.device, settings.precision, inference)
+    refuse_colour(translator.channels["style"])
+    if any(translator.pictures.values()):
+        raise UserError(f"{model}: this model translates pictures; evaluate takes volumes")
+    own = _with_own_data(translator.config, config)
+    run = read_run(model)
+    material = gather(own, run, pairs, scans, style, settings.show_names)
+    context = EvaluationContext(
+        config=own,
+        translator=translator,
+        style=material.style,
+        scans=SubjectScans(material.subjects),
+        training_style=material.training_style,
+        style_scale=translator.scales["style"],
+        hounsfield=translator.background["style"] < _HOUNSFIELD_SIGN,
+        parameters=bundle.parameters,
+        vgg=own.vgg,
+        segmenter=None if settings.segmenter is None else load_segmenter(settings.segmenter),
+        seed=settings.seed,
+        quick=settings.quick,
+        workers=settings.workers,
+        metrics=run.metrics,
+        run_facts=run.facts,
+    )
+    spacings = {}
+    if own.inference.planes == 3:
+        spacings = {s.scan.shape: s.spacing for s in material.subjects}
+    candidates = make_candidates(translator, material.intensities, spacings)
+    names = settings.chapters or tuple(RUNS)
+    chapters = run_chapters(names, material.subjects, candidates, context, announce)
+    verdicts = tuple(judge(chapter, thresholds, settings.seed) for chapter in chapters)
+    shown = material.subjects[:_SHOWN]
+    volumes: tuple[SubjectVolumes, ...] = ()
+    notes = material.notes
+    if settings.viewer is not None:
+        limit = int(settings.viewer_limit * MEBIBYTE)
+        volumes = volumes_within(material.subjects, candidates, limit)
+        notes += (
+            f"The viewer holds {len(volumes)} of {len(material.subjects)} subjects, as many as fit "
+            f"into {settings.viewer_limit:g} MiB, with one byte a voxel.",
+        )
+    return Evaluation(
+        label=label,
+        chapters=chapters,
+        verdicts=verdicts,
+        verdict=overall(verdicts),
+        views=tuple(view_subject(subject, candidates) for subject in shown),
+        notes=notes,
+        provenance=_provenance(context, material, settings),
+        seed=settings.seed,
+        volumes=volumes,
+    )
+
+
+def _with_own_data(model: Config, given: Config | None) -> Config:
+    """The model's settings with those of the evaluation's own data."""
+    if given is None:
+        return model
+    data = model.data.model_copy(
+        update={
+            "pairs": given.data.pairs,
+            "subject_pattern": given.data.subject_pattern,
+            "cache": given.data.cache,
+        }
+    )
+    return model.model_copy(update={"data": data, "vgg": given.vgg})
+
+
+def _provenance(
+    context: EvaluationContext, material: Material, settings: Settings
+) -> dict[str, Any]:
+    translator = context.translator
+    assert translator is not None
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_hash": translator.model_hash,
+        "training_steps": translator.steps,
+        "device": str(translator.device),
+        "precision": str(translator.precision),
+        "data": dict(material.facts),
+        "seed": settings.seed,
+        "quick": settings.quick,
+        "own_thresholds": settings.thresholds is not None,
+        "versions": package_versions(),
+        "config": without_local_paths(context.config).model_dump(mode="json"),
+    }

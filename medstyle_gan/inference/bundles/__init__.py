@@ -1,0 +1,1 @@
+"""Trained models as files: read, written, described, exported, and their networks made."""
