@@ -34,8 +34,9 @@ def run(
 
     Returns:
         Figures `ssim` (with truth) or `gradient_correlation` (without) of each corruption and
-        severity, `slope` of each corruption (the score's change from none to full severity), and
-        `mean_slope` and `worst_slope` over corruptions.
+        severity, `slope` of each corruption (the score's change from none to full severity),
+        `mean_slope` and `worst_slope` over corruptions, and `corrupted_ssim` or
+        `corrupted_gradient_correlation`: the mean score at full severity.
     """
     severities = SEVERITIES[-1:] if context.quick else SEVERITIES
     slices = SLICES if _translates_slices(context) else None
@@ -65,6 +66,7 @@ def _translates_slices(context: EvaluationContext) -> bool:
 def _figures(subject: str, own: Curves, metric: str) -> list[Figure]:
     figures = []
     slopes: dict[str, list[float]] = {}
+    last: dict[str, list[float]] = {}  # scores at full severity
     clean_told: set[str] = set()
     for (corruption, name), curve in own.items():
         for severity, score in zip(curve.severities, curve.scores, strict=True):
@@ -76,6 +78,7 @@ def _figures(subject: str, own: Curves, metric: str) -> list[Figure]:
             if severity == 0:
                 clean_told.add(name)
         slopes.setdefault(name, []).append(curve.slope)
+        last.setdefault(name, []).append(curve.scores[-1])
         figures.append(
             Figure("slope", name, curve.slope, "", "higher", subject, {"corruption": corruption})
         )
@@ -83,6 +86,8 @@ def _figures(subject: str, own: Curves, metric: str) -> list[Figure]:
         known = [value for value in values if math.isfinite(value)]
         figures.append(Figure("mean_slope", name, float(np.mean(known)), "", "higher", subject))
         figures.append(Figure("worst_slope", name, min(known), "", "higher", subject))
+        left = float(np.mean([score for score in last[name] if math.isfinite(score)]))
+        figures.append(Figure(f"corrupted_{metric}", name, left, "", "higher", subject))
     return figures
 
 
