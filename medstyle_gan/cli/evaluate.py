@@ -78,10 +78,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "TorchScript (.pt) or ONNX file, or a command with {input} and {output}",
     )
     parser.add_argument(
+        "--inception",
+        metavar="FILE",
+        help="Inception-v3's weights (a state dict of torchvision's), to tell by its features "
+        "instead of VGG-19's how real translations look",
+    )
+    parser.add_argument(
+        "--reader-study",
+        metavar="N",
+        type=int,
+        default=0,
+        help="write a blinded study of N slices, half of them real, into REPORT/reader_study",
+    )
+    parser.add_argument(
+        "--ratings",
+        metavar="STUDY",
+        action="append",
+        default=[],
+        help="the reader_study of an earlier report of this model, with the readers' files in its "
+        "ratings/; once for each of several models",
+    )
+    parser.add_argument(
         "--viewer",
-        metavar="NIIVUE",
-        help="put whole volumes and a viewer into the page: dist/niivue.umd.js of the npm package "
-        "@niivue/niivue, which is not shipped with medstyle",
+        action="store_true",
+        help="put whole volumes and NiiVue into the page (pip install 'medstyle-gan[viewer]')",
+    )
+    parser.add_argument(
+        "--niivue",
+        metavar="FILE",
+        help="--viewer with this dist/niivue.umd.js of the npm package @niivue/niivue",
     )
     parser.add_argument(
         "--viewer-limit",
@@ -140,6 +165,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--seed {args.seed}: a seed must be 0 or more")
     if not args.viewer_limit > 0:
         raise UserError(f"--viewer-limit {args.viewer_limit:g}: give MiB above 0, such as 32")
+    if args.reader_study < 0:
+        raise UserError(f"--reader-study {args.reader_study}: give a number of slices, such as 40")
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give 1 or more")
     chapters = _chapters(names)
@@ -167,7 +194,11 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             precision=args.precision,
             segmenter=args.segmenter,
-            viewer=args.viewer,
+            inception=args.inception,
+            reader_study=args.reader_study,
+            ratings=args.ratings,
+            viewer=args.viewer or args.niivue is not None,
+            niivue=args.niivue,
             viewer_limit=args.viewer_limit,
         ),
         announce=_say,
@@ -175,6 +206,8 @@ def run(args: argparse.Namespace) -> int:
     for model, evaluation in zip(models, evaluations, strict=True):
         _print(model, evaluation)
     print(f"report: {args.out}/report.html   figures: {args.out}/report.json")
+    if args.reader_study:
+        _tell_studies(args.out, len(models), args.reader_study)
     return _exit_code(args.fail_on, evaluations)
 
 
@@ -237,6 +270,17 @@ def _print(model: str, evaluation: Evaluation) -> None:
     width = max(len(verdict.chapter) for verdict in evaluation.verdicts)
     for verdict in evaluation.verdicts:
         print(f"  {verdict.chapter:<{width}}  {verdict.verdict:<10}  {verdict.why}")
+
+
+def _tell_studies(out: str, models: int, count: int) -> None:
+    parts = [""] if models == 1 else [f"/model_{number}" for number in range(1, models + 1)]
+    for part in parts:
+        study = f"{out}{part}/reader_study"
+        print(
+            f"reader study of {count} slices: give readers {study}/for_readers and nothing else; "
+            f"put what they send back into {study}/ratings, and evaluate again with "
+            f"--ratings {study}"
+        )
 
 
 def _exit_code(fail_on: str | None, evaluations: Sequence[Evaluation]) -> int:

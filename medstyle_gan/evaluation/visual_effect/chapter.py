@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from medstyle_gan.evaluation.visual_effect.plots import (
     slices_side_by_side,
     spectra,
 )
+from medstyle_gan.evaluation.visual_effect.reader_study import reader_figures
 
 _SLICES, _SLICES_QUICK = 12, 6
 _STYLE_VOLUMES, _STYLE_VOLUMES_QUICK = 16, 6
@@ -33,22 +33,20 @@ def run(
     subjects: Sequence[Subject],
     candidates: Mapping[str, Candidate],
     context: EvaluationContext,
-    inception: str | Path | None = None,
 ) -> Chapter:
     """Compares how candidates and real style volumes look, without pairs.
 
     Args:
         subjects: held-out scans.
         candidates: the translation first, then the references.
-        context: its style volumes are what is compared with.
-        inception: state dict of torchvision's Inception-v3, whose features are then taken for
-            `kid` and `frechet_distance`; None for the VGG-19 of the context.
+        context: its style volumes are what is compared with. Where it names weights of
+            Inception-v3, `kid` and `frechet_distance` are of its features, else of VGG-19's.
 
     Returns:
         Figures: for each subject `kid`, `sliced_wasserstein`, `gram_distance`,
         `intensity_distance`, `spectrum_distance`, `slice_spectrum_distance` and their
         `times_real`, `slice_consistency` and `checkerboard`; for all subjects together
-        `frechet_distance`.
+        `frechet_distance`; and those of `reader_figures` where readers were asked.
 
     Raises:
         UserError: weights of a feature network are missing or not its own.
@@ -58,12 +56,13 @@ def run(
         raise ValueError("there is no subject to look at")
     plane = context.config.data.plane
     slices = _SLICES_QUICK if context.quick else _SLICES
-    vgg = VGGLooks(context.vgg.weights)
-    network = None if inception is None else InceptionFeatures(inception)
-    look = Looker(vgg, network, plane, slices)
+    look = Looker(*feature_networks(context), plane, slices)
     real, notes = _real_looks(subjects, context, look)
+    told, said = (
+        ([], []) if context.reader_study is None else reader_figures(context.reader_study)
+    )
     if real is None:
-        return Chapter("visual_effect", (), notes=tuple(notes))
+        return Chapter("visual_effect", tuple(told), notes=(*notes, *said))
     looks: dict[str, list[Look]] = {name: [] for name in candidates}
     times: dict[str, dict[str, list[float]]] = {}
     figures: list[Figure] = []
@@ -93,7 +92,19 @@ def run(
     pictures.append(_slices(looks, real, aspect))
     notes += _how(look, real, looks, slices, plane)
     notes += _spacing_notes(spacings, context)
-    return Chapter("visual_effect", tuple(figures), tuple(pictures), tuple(notes))
+    return Chapter(
+        "visual_effect", (*figures, *told), tuple(pictures), tuple(dict.fromkeys([*notes, *said]))
+    )
+
+
+def feature_networks(context: EvaluationContext) -> tuple[VGGLooks, InceptionFeatures | None]:
+    """The networks that look at images, Inception-v3 where the context names its weights.
+
+    Raises:
+        UserError: weights are missing or not the network's own.
+    """
+    inception = None if context.inception is None else InceptionFeatures(context.inception)
+    return VGGLooks(context.vgg.weights), inception
 
 
 def _figures(look: Look, real: RealLooks, candidate: str, subject: str) -> Iterator[Figure]:
