@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medstyle_gan.config import Config
     from medstyle_gan.evaluation.chapter import ChapterName
     from medstyle_gan.evaluation.evaluating import Evaluation
+    from medstyle_gan.training.wandb_evaluation import EvaluationLogger
 
 FORBIDDEN_VERDICT = 3
 # What of the settings belongs to the evaluation; all else is the model's own.
@@ -99,6 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ratings/; once for each of several models",
     )
     parser.add_argument(
+        "--wandb",
+        choices=("off", "offline", "online"),
+        default="off",
+        help="log the verdicts, tables and slices to the model's Weights & Biases run, without "
+        "names (default: %(default)s)",
+    )
+    parser.add_argument(
         "--viewer",
         action="store_true",
         help="put whole volumes and NiiVue into the page (pip install 'medstyle-gan[viewer]')",
@@ -176,6 +184,7 @@ def run(args: argparse.Namespace) -> int:
 
         print(dump_config(config), end="")
         return 0
+    loggers = _wandb_loggers(models, args)
     evaluations = evaluate(
         models,
         args.out,
@@ -206,6 +215,8 @@ def run(args: argparse.Namespace) -> int:
     for model, evaluation in zip(models, evaluations, strict=True):
         _print(model, evaluation)
     print(f"report: {args.out}/report.html   figures: {args.out}/report.json")
+    for logger, evaluation in zip(loggers, evaluations, strict=False):
+        print(logger.log(evaluation))
     if args.reader_study:
         _tell_studies(args.out, len(models), args.reader_study)
     return _exit_code(args.fail_on, evaluations)
@@ -270,6 +281,14 @@ def _print(model: str, evaluation: Evaluation) -> None:
     width = max(len(verdict.chapter) for verdict in evaluation.verdicts)
     for verdict in evaluation.verdicts:
         print(f"  {verdict.chapter:<{width}}  {verdict.verdict:<10}  {verdict.why}")
+
+
+def _wandb_loggers(models: Sequence[str], args: argparse.Namespace) -> list[EvaluationLogger]:
+    if args.wandb == "off":
+        return []
+    from medstyle_gan.training.wandb_evaluation import evaluation_loggers
+
+    return evaluation_loggers(models, args.out, args.wandb)
 
 
 def _tell_studies(out: str, models: int, count: int) -> None:

@@ -184,8 +184,8 @@ def evaluate(
     studies = read_studies(settings.ratings, hashes)
     evaluations = []
     # A reader study is written first, as it may be refused, and takes its place with the report.
-    asked = settings.reader_study > 0 and out is not None
-    with scratch_folder(Path(out).absolute().parent) if asked else nullcontext() as scratch:
+    beside = Path(out).absolute().parent if out and settings.reader_study else None
+    with nullcontext() if beside is None else scratch_folder(beside) as scratch:
         for number, (model, bundle) in enumerate(zip(paths, bundles, strict=True), start=1):
             label = "model" if len(paths) == 1 else f"model {number}"
             asked_of = _Asked(

@@ -1,4 +1,4 @@
-"""Whole volumes for the report's viewer, which is NiiVue, from ipyniivue or a file of the user's."""
+"""Whole volumes for the report's viewer: NiiVue, from ipyniivue or from a file of the user's."""
 
 from __future__ import annotations
 

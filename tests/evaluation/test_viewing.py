@@ -60,7 +60,7 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     ("module", "gives"),
     [
         (
-            'var t2=class{};console.log("Creating new Niivue instance");let B=o??{},C=f(B);v=new t2(C)};'
+            'var t2=class{};log("Creating new Niivue instance");let B=o??{},C=f(B);v=new t2(C)};'
             "export{Ih as default};\n",
             "globalThis.niivue={Niivue:t2};",
         ),

@@ -58,9 +58,7 @@ def run(
     slices = _SLICES_QUICK if context.quick else _SLICES
     look = Looker(*feature_networks(context), plane, slices)
     real, notes = _real_looks(subjects, context, look)
-    told, said = (
-        ([], []) if context.reader_study is None else reader_figures(context.reader_study)
-    )
+    told, said = ([], []) if context.reader_study is None else reader_figures(context.reader_study)
     if real is None:
         return Chapter("visual_effect", tuple(told), notes=(*notes, *said))
     looks: dict[str, list[Look]] = {name: [] for name in candidates}
