@@ -16,6 +16,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.training import train
 
 _STYLE_VOLUMES = 4
+_QUICK = "fidelity,robustness"  # chapters of a smoke test
 _TARGETS = {
     "seconds of all chapters but robustness, beside translation": 90.0,
     "seconds of robustness, beside translation": 300.0,
@@ -47,7 +48,8 @@ def measure_one_pair(
         model, phantoms = _trained(overrides, quick, shape, 1, steps, Path(folder), say)
         for number in range(rounds):
             say(f"one pair: all chapters, round {number + 1} of {rounds}")
-            turns.append(_evaluated(model, phantoms, Path(folder) / f"report{number}"))
+            out = Path(folder) / f"report{number}"
+            turns.append(_evaluated(model, phantoms, out, _QUICK if quick else ""))
     seconds = {
         name: statistics.median(
             turn["seconds"][name] - turn["translating"].get(name, 0.0) for turn in turns
@@ -113,6 +115,7 @@ def measure_workers(
                     model,
                     phantoms,
                     Path(folder) / f"report{number}_{workers}",
+                    _QUICK if quick else "",
                     workers,
                     cores[:workers],
                 )
@@ -186,10 +189,10 @@ def _evaluated(
     model: Path,
     phantoms: PhantomFolders,
     out: Path,
+    chapters: str,
     workers: int = 1,
     cores: Sequence[int] = (),
 ) -> dict[str, Any]:
     used = ",".join(map(str, cores))
-    return run_program(
-        "evaluation_process.py", model, phantoms.pairs, phantoms.style, out, "", str(workers), used
-    )
+    folders = (model, phantoms.pairs, phantoms.style, out)
+    return run_program("evaluation_process.py", *folders, chapters, str(workers), used)

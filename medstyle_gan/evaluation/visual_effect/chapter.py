@@ -11,6 +11,7 @@ import torch
 from medstyle_gan.data.slices import slice_aspect
 from medstyle_gan.evaluation.chapter import Candidate, Chapter, Figure, Picture, Subject
 from medstyle_gan.evaluation.context import EvaluationContext
+from medstyle_gan.evaluation.sharing import shared_out
 from medstyle_gan.evaluation.visual_effect.distances import feature_scale, frechet_distance
 from medstyle_gan.evaluation.visual_effect.features import InceptionFeatures, VGGLooks
 from medstyle_gan.evaluation.visual_effect.looks import DISTANCES, Look, Looker, RealLooks
@@ -27,6 +28,7 @@ _STYLE_VOLUMES, _STYLE_VOLUMES_QUICK = 16, 6
 _SHOWN, _COLUMNS = 4, 2  # slices of each volume, and volumes of each kind
 _TIMES_REAL = "times_real"
 _UNITS = {"spectrum_distance": "dB", "slice_spectrum_distance": "dB"}
+_Given = tuple[Sequence[Subject], Mapping[str, Candidate], Looker, RealLooks]
 
 
 def run(
@@ -65,22 +67,21 @@ def run(
     times: dict[str, dict[str, list[float]]] = {}
     figures: list[Figure] = []
     spacings = []
-    for subject in subjects:
-        spacings.append(subject.spacing)
-        for name, candidate in candidates.items():
-            seen = look(candidate(subject.scan, subject.mask), subject.mask)
+    among = real.among_themselves  # once, not in every process
+    given: _Given = (subjects, candidates, look, real)
+    for spacing, found in shared_out(_of_subject, given, len(subjects), context.workers):
+        spacings.append(spacing)
+        for name, seen, own in found:
             multiples_of = times.setdefault(name, {})
-            for figure in _figures(seen, real, name, subject.name):
+            for figure in own:
                 figures.append(figure)
                 if figure.name == _TIMES_REAL:
                     multiples_of.setdefault(str(figure.of["distance"]), []).append(figure.value)
-            # Of a hundred subjects all images and Gram matrices would fill the memory.
-            kept = len(looks[name]) < _COLUMNS
-            looks[name].append(seen if kept else replace(seen, images=seen.images[:0], grams={}))
+            looks[name].append(seen)
     for name, each in looks.items():
         figures.append(Figure("frechet_distance", name, _frechet(each, real), better="lower"))
     pictures = [spectra(looks, real), histograms(looks, real)]
-    if real.among_themselves:
+    if among:
         means = {
             name: {metric: _mean(values) for metric, values in metrics.items()}
             for name, metrics in times.items()
@@ -93,6 +94,22 @@ def run(
     return Chapter(
         "visual_effect", (*figures, *told), tuple(pictures), tuple(dict.fromkeys([*notes, *said]))
     )
+
+
+def _of_subject(
+    given: _Given, index: int
+) -> tuple[tuple[float, float, float], list[tuple[str, Look, list[Figure]]]]:
+    """A subject's voxel size, and of each candidate its look and what is told of it."""
+    subjects, candidates, look, real = given
+    subject = subjects[index]
+    found = []
+    for name, candidate in candidates.items():
+        seen = look(candidate(subject.scan, subject.mask), subject.mask)
+        own = list(_figures(seen, real, name, subject.name))
+        if index >= _COLUMNS:  # of a hundred subjects images would fill the memory
+            seen = replace(seen, images=seen.images[:0])
+        found.append((name, replace(seen, grams={}), own))
+    return subject.spacing, found
 
 
 def feature_networks(context: EvaluationContext) -> tuple[VGGLooks, InceptionFeatures | None]:
