@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import shutil
 import socket
@@ -17,7 +16,7 @@ from medstyle_gan.data.phantom import PhantomFolders
 from tests.end_to_end.tiny import TINY
 from tests.training.wandb_file import OfflineRun, find_records, find_words
 
-CANARY = "Canary^Patient"
+CANARY, USER = "Canary^Patient", "canaryuser77"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +35,7 @@ def folders(
     bundle = Path(shutil.copytree(run / "model", place / "bundle"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(place / "home"))
+        patch.setenv("LOGNAME", USER)  # the real one may be root, a word of style sheets
         for model, report in ((run, "report"), (bundle, "report_of_bundle")):
             asked = ["--pairs", str(pairs), "-o", str(place / report), "--wandb", "offline"]
             asked += ["--show-names", "--chapters", "fidelity", "efficiency"]
@@ -85,7 +85,7 @@ def test_a_bundle_has_a_run_of_its_own_in_the_report(folders: tuple[Path, Path, 
 
 def test_nobody_is_named_in_what_may_be_sent(folders: tuple[Path, Path, Path]) -> None:
     run, _, report = folders
-    words = [CANARY, "sub-", getpass.getuser(), socket.gethostname(), "/tmp", "T1W", ".nii"]
+    words = [CANARY, "sub-", USER, socket.gethostname(), "/tmp", "T1W", ".nii"]
     words += [str(run.parent), "--pairs"]
     for folder in (run, report):
         assert find_words(folder / "wandb", words) == []
