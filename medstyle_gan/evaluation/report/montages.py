@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 from PIL import Image
 
-from medstyle_gan.evaluation.views import SubjectViews
+from medstyle_gan.evaluation.chapter import TRANSLATION
+from medstyle_gan.evaluation.views import SubjectViews, View
 from medstyle_gan.evaluation.visual_effect.drawing import new_chart, png_bytes
 from medstyle_gan.evaluation.wording import title
 
@@ -23,19 +25,29 @@ def views_montage(views: SubjectViews) -> Image.Image:
         RGB, with nothing but the pixels.
     """
     columns = len(views.views[0].images) + 1
-    chart = new_chart(columns * _PANEL, len(views.views) * _PANEL + 0.3)
-    panels = chart.subplots(len(views.views), columns, squeeze=False)
-    for line, view in zip(panels, views.views, strict=True):
+    heights = [_height(view) for view in views.views]
+    chart = new_chart(columns * _PANEL + 0.4, sum(heights) * _PANEL + 0.4)
+    panels = chart.subplots(
+        len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for row, view in enumerate(views.views):
         images = {title(name): image for name, image in view.images.items()}
-        images[f"{title('translation')} − {views.against}"] = view.difference
-        for number, (panel, (name, image)) in enumerate(zip(line, images.items(), strict=True)):
-            colours = "RdBu_r" if number == columns - 1 else "gray"
+        images[f"{title(TRANSLATION)} − {views.against}"] = view.difference
+        for column, (name, image) in enumerate(images.items()):
+            panel = panels[row, column]
+            colours = "RdBu_r" if column == columns - 1 else "gray"
             panel.imshow(
                 image, cmap=colours, vmin=-1, vmax=1, aspect=view.aspect, interpolation="nearest"
             )
             panel.set(xticks=[], yticks=[])
-            if line is panels[0]:
+            if row == 0:
                 panel.set_title(name, fontsize=9)
-        line[0].set_ylabel(f"{view.plane}, slice {view.slice} of {view.slices}", fontsize=7)
+        panels[row, 0].set_ylabel(f"{view.plane}\n{view.slice} of {view.slices}", fontsize=7)
     with Image.open(io.BytesIO(png_bytes(chart))) as drawn:
-        return drawn.convert("RGB")
+        return Image.fromarray(np.asarray(drawn.convert("RGB")))
+
+
+def _height(view: View) -> float:
+    """Of a row, in panels' widths; enough for its label."""
+    rows, columns = view.difference.shape
+    return min(max(rows * view.aspect / columns, 0.3), 1.5)
