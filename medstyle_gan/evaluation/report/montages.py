@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from medstyle_gan.evaluation.chapter import TRANSLATION
 from medstyle_gan.evaluation.views import SubjectViews, View
-from medstyle_gan.evaluation.visual_effect.drawing import new_chart, png_bytes
+from medstyle_gan.evaluation.visual_effect.drawing import new_chart
 from medstyle_gan.evaluation.wording import title
 
 _PANEL = 2.2  # inches
@@ -43,8 +42,9 @@ def views_montage(views: SubjectViews) -> Image.Image:
             if row == 0:
                 panel.set_title(name, fontsize=9)
         panels[row, 0].set_ylabel(f"{view.plane}\n{view.slice} of {view.slices}", fontsize=7)
-    with Image.open(io.BytesIO(png_bytes(chart))) as drawn:
-        return Image.fromarray(np.asarray(drawn.convert("RGB")))
+    canvas = FigureCanvasAgg(chart)
+    canvas.draw()
+    return Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
 
 
 def _height(view: View) -> float:
