@@ -17,6 +17,12 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
         method: its name.
         loss: the `loss` section.
     """
+    if method == "gatys":
+        held = [name for name, term in loss.structure.terms.items() if term.weight]
+        if held:
+            return "gatys knows no structure terms; set " + " ".join(
+                f"loss.structure.{name}.weight=0" for name in held
+            )
     if method not in _ONE_WAY:
         return None
     weights = {

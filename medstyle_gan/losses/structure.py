@@ -7,7 +7,6 @@ images, in fp32 or more and differentiable; 2-D and 3-D. A mask says where they 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from monai.losses.image_dissimilarity import (
@@ -202,7 +201,7 @@ def information_lost(x: Tensor, scan: Tensor, mask: Tensor | None = None, bins: 
     return torch.stack(lost).mean()
 
 
-@cache
+# Neither is kept: made while memory is foretold, they hold tensors without data.
 def _local_correlation(dims: int, window: int) -> LocalNormalizedCrossCorrelationLoss:
     least = window**dims * _FLAT**2
     return LocalNormalizedCrossCorrelationLoss(
@@ -210,7 +209,6 @@ def _local_correlation(dims: int, window: int) -> LocalNormalizedCrossCorrelatio
     )
 
 
-@cache
 def _information(bins: int) -> GlobalMutualInformationLoss:
     return GlobalMutualInformationLoss(num_bins=bins)
 

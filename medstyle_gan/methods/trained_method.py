@@ -27,6 +27,7 @@ from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.step_clock import StepClock
+from medstyle_gan.methods.structure_terms import StructureTerms
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer, wanted_layers
 from medstyle_gan.networks import parameters_of
 
@@ -43,6 +44,7 @@ class TrainedMethod(L.LightningModule, ABC):
         regularizer: the VGG-19 terms; None trains without them.
 
     Attributes:
+        structure: the terms of structure, which act on any method's translations.
         directions: ways that it translates by itself, without being shown a style.
         step: steps done, however many optimisers each has.
         logged: detached scalars of the latest step, `loss/<name>` unweighted.
@@ -66,6 +68,9 @@ class TrainedMethod(L.LightningModule, ABC):
         self.config = config
         self.channels = {"scan": scan_channels, "style": style_channels}
         self.regularizer = regularizer
+        self.structure = StructureTerms(
+            config.loss.structure, config.training.steps, config.data.sample_slices
+        )
         self.pools: dict[str, ImagePool] = {}
         self.step = 0
         # Skipped steps in all and in a row, on the device: only their readers wait for it.
@@ -109,7 +114,9 @@ class TrainedMethod(L.LightningModule, ABC):
     def generator_terms(
         self, real: Mapping[str, Tensor], position: int = 0
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """All terms of the generators' loss, and the translations by the domain they're in.
+        """The method's own terms of the generators' loss, and the translations by domain.
+
+        Those of `structure` come on top.
 
         Args:
             real: domain → images `(B, C, *spatial)`.
@@ -245,6 +252,7 @@ class TrainedMethod(L.LightningModule, ABC):
         """Add a part's gradients and losses, weighted by its share of the step's images."""
         with self.step_clock.part("generators"):
             terms, translated = self.generator_terms(real, position)
+        terms |= self.structure(self.step, real, translated)
         generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
         with self.step_clock.part("discriminators"):
             judged = self.discriminator_terms(real, translated, position)
