@@ -22,6 +22,7 @@ CHANGEABLE = (
     "guards.",
     "inference.",
     "logging.",
+    "panel.",
     "stylize.",
     "training.checkpoint_every",
     "training.keep_checkpoints",
