@@ -14,6 +14,7 @@ import yaml
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cache import prepare_collection
+from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.collection import find_collection
 from medstyle_gan.errors import UserError
@@ -22,7 +23,6 @@ from medstyle_gan.evaluation.context import RealVolume
 from medstyle_gan.evaluation.pairs import find_pairs
 from medstyle_gan.evaluation.references import (
     StyleIntensities,
-    array_and_foreground,
     foreground_quantiles,
     style_intensities,
 )
