@@ -9,6 +9,22 @@ from pydantic import Field, field_validator, model_validator
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
 
 
+class ZeroCentredPenaltyConfig(Section):
+    """Half the squared slope of a discriminator's mean score (Mescheder et al. 2018)."""
+
+    weight: Weight = Field(
+        0.0, description="the paper's gamma; 0 switches the penalty off, at no cost"
+    )
+    at: Literal["real", "fake", "between"] = Field(
+        "real",
+        description="where: real images (R1), translations (R2), or between them "
+        "(Thanh-Tung et al. 2019)",
+    )
+    every_n_steps: PositiveInt = Field(
+        16, description="steps between applications, each with as many times the weight"
+    )
+
+
 class AdversarialLossConfig(Section):
     """The game between generators and discriminators."""
 
@@ -17,6 +33,10 @@ class AdversarialLossConfig(Section):
     )
     weight: Weight = Field(1.0, description="weight in the generators' loss")
     gradient_penalty: Weight = Field(10.0, description="penalty weight, wgan_gp only")
+    zero_centred_penalty: ZeroCentredPenaltyConfig = Field(
+        default_factory=ZeroCentredPenaltyConfig,
+        description="what discriminators pay for being steep, in any form of the game",
+    )
 
 
 class WeightedLossConfig(Section):

@@ -25,15 +25,18 @@ class TrainedConfig(Section):
     )
 
 
-class CycleGANConfig(TrainedConfig):
+class AdversarialConfig(TrainedConfig):
+    """What all methods with discriminators can be told."""
+
+    generator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, all generators")
+    discriminator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, all discriminators")
+    pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
+
+
+class CycleGANConfig(AdversarialConfig):
     """CycleGAN (Zhu et al. 2017)."""
 
     name: Literal["cyclegan"] = "cyclegan"
-    generator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, both generators")
-    discriminator_learning_rate: float = Field(
-        2e-4, gt=0, description="Adam's, both discriminators"
-    )
-    pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
 
 
 class FeedforwardConfig(TrainedConfig):

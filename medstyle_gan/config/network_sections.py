@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from medstyle_gan.config.base import PositiveInt, Section
+from medstyle_gan.config.base import PositiveInt, Probability, Section
 
 
 class _ResNetSection(Section):
@@ -49,6 +49,20 @@ class UNetGeneratorConfig(Section):
 GeneratorConfig = ResNetGeneratorConfig | UNetGeneratorConfig | SwitchableGeneratorConfig
 
 
+class ScoreAugmentationConfig(Section):
+    """What discriminators see of images, real and translated alike (Zhao et al. 2020).
+
+    Intensities stay as they are: they mean something.
+    """
+
+    translation: Probability = Field(
+        0.0, description="largest shift along each axis (share of the side; the paper's is 0.125)"
+    )
+    cutout: Probability = Field(
+        0.0, description="side of a box of air (share of the image's side; the paper's is 0.5)"
+    )
+
+
 class PatchGANConfig(Section):
     """PatchGAN discriminator (Isola et al. 2017); three layers see 70x70 pixels."""
 
@@ -57,6 +71,10 @@ class PatchGANConfig(Section):
     layers: PositiveInt = Field(3, description="strided layers: 1, 2, 3 see 16, 34, 70 pixels")
     scales: int = Field(1, ge=1, le=4, description="discriminators, each at half the size before")
     spectral_norm: bool = Field(False, description="spectral normalisation of each convolution")
+    augmentation: ScoreAugmentationConfig = Field(
+        default_factory=ScoreAugmentationConfig,
+        description="differentiable augmentation of all that they are shown",
+    )
 
 
 class VGGConfig(Section):

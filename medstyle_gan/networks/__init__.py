@@ -96,12 +96,12 @@ def build_discriminator(config: PatchGANConfig, in_channels: int, dims: int = 2)
     """Build the discriminator that `config.name` names; its fields are the class's arguments.
 
     Args:
-        config: the `discriminator` section.
+        config: the `discriminator` section, less `augmentation`.
         in_channels: channels of the images that it judges.
         dims: 2 or 3 spatial dimensions.
 
     Returns:
         A module from `(B, in_channels, *spatial)` to a list of score maps, one a scale.
     """
-    settings = config.model_dump(exclude={"name"})
+    settings = config.model_dump(exclude={"name", "augmentation"})  # of what it is shown
     return DISCRIMINATORS[config.name](in_channels, dims=dims, **settings)
