@@ -45,6 +45,21 @@ class WeightedLossConfig(Section):
     weight: Weight = Field(0.0, description="weight; 0 switches the term off, at no cost")
 
 
+class ContrastiveLossConfig(Section):
+    """PatchNCE between a scan and its translation (Park et al. 2020); `cut` and `fastcut` only."""
+
+    weight: Weight = Field(0.0, description="weight between a scan and its translation")
+    identity_weight: Weight = Field(
+        0.0, description="weight between a style image and itself through the generator"
+    )
+    temperature: float = Field(0.07, gt=0, description="what likenesses are divided by")
+    patches: int = Field(256, ge=2, description="places that are contrasted, of each layer")
+    region: Literal["foreground", "sample"] = Field(
+        "sample",
+        description="where these places are: roughly in the body, or anywhere as in the paper",
+    )
+
+
 class PerceptualLossConfig(Section):
     """VGG-19 content distance from a scan to its translation and its reconstruction.
 
@@ -194,6 +209,9 @@ class LossConfig(Section):
     )
     style: StyleLossConfig = Field(
         default_factory=StyleLossConfig, description="VGG-19 Gram distance"
+    )
+    contrastive: ContrastiveLossConfig = Field(
+        default_factory=ContrastiveLossConfig, description="contrast of patches (cut, fastcut)"
     )
     structure: StructureLossConfig = Field(
         default_factory=StructureLossConfig,

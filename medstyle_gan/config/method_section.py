@@ -39,6 +39,37 @@ class CycleGANConfig(AdversarialConfig):
     name: Literal["cyclegan"] = "cyclegan"
 
 
+class CutConfig(AdversarialConfig):
+    """One way, by contrasting patches (Park et al. 2020); `loss.contrastive` has its weights."""
+
+    name: Literal["cut"] = "cut"
+    pool_size: int = Field(0, ge=0, description="past translations shown to discriminators")
+    layers: tuple[Literal["input", "half", "quarter", "first_block", "middle_block"], ...] = Field(
+        ("input", "half", "quarter", "first_block", "middle_block"),
+        min_length=1,
+        description="generator's layers whose features are contrasted: the image, both strided "
+        "convolutions, residual blocks",
+    )
+    projection_width: PositiveInt = Field(
+        256, description="channels that features are projected to"
+    )
+    flip_equivariance: bool = Field(
+        False, description="translate half of the scans flipped, and flip their features back"
+    )
+
+
+class FastCutConfig(CutConfig):
+    """CUT without its identity term, which is most of its time, held by flips instead."""
+
+    name: Literal["fastcut"] = "fastcut"  # type: ignore[assignment]
+    constant_fraction: Probability = Field(
+        0.75, description="share of the steps before the learning rates fall linearly to 0"
+    )
+    flip_equivariance: bool = Field(
+        True, description="translate half of the scans flipped, and flip their features back"
+    )
+
+
 class FeedforwardConfig(TrainedConfig):
     """One network for one style, in one pass an image (Johnson et al. 2016).
 

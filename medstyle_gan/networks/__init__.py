@@ -11,6 +11,7 @@ from medstyle_gan.networks.channels import adapt_channels, middle_slice
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.parameters import parameters_of
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
+from medstyle_gan.networks.projection import ProjectionHeads
 from medstyle_gan.networks.resnet import ResNetGenerator
 from medstyle_gan.networks.restoring import load_trained_weights
 from medstyle_gan.networks.switchable import SwitchableGenerator
@@ -32,6 +33,7 @@ __all__ = [
     "GENERATORS",
     "AdaINDecoder",
     "PatchGANDiscriminator",
+    "ProjectionHeads",
     "ResNetGenerator",
     "SwitchableGenerator",
     "UNetGenerator",

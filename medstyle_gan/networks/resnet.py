@@ -21,6 +21,15 @@ from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 
 Upsampling = Literal["transpose", "resize"]
+FeatureLayer = Literal["input", "half", "quarter", "first_block", "middle_block"]
+"""The image, the two strided convolutions, the first residual block and the middle one."""
+FEATURE_LAYERS: tuple[FeatureLayer, ...] = (
+    "input",
+    "half",
+    "quarter",
+    "first_block",
+    "middle_block",
+)
 Code = tuple[Tensor, Tensor]
 """Scale and shift of an instance norm, each `(C,)`."""
 
@@ -92,6 +101,7 @@ class ResNetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.checkpoint_activations = checkpoint_activations
+        self._in_channels, self._ngf = in_channels, ngf
         conv, norm = CONV[dims], INSTANCE_NORM[dims]
         layers: list[nn.Module] = [
             ReflectionPad(3),
@@ -127,6 +137,37 @@ class ResNetGenerator(nn.Module):
     def instance_codes(self) -> Sequence[Code] | None:
         """What each instance norm scales and shifts by, in the order they are passed; None: not."""
         return None
+
+    def feature_channels(self, names: Sequence[FeatureLayer]) -> dict[str, int]:
+        """Channels of the features that `features` gives."""
+        ngf = self._ngf
+        channels = {"input": self._in_channels, "half": 2 * ngf}
+        return {name: channels.get(name, 4 * ngf) for name in names}
+
+    def features(self, x: Tensor, names: Sequence[FeatureLayer]) -> dict[str, Tensor]:
+        """What layers make of images, on the way from the input to the bottleneck.
+
+        Nothing behind the last of them is computed.
+
+        Args:
+            x: images `(B, in_channels, *spatial)` in [-1, 1].
+            names: which; those of the strided convolutions are before norm and ReLU.
+
+        Returns:
+            name → `(B, channels, *spatial)`, half the size at `half`, a quarter from `quarter` on.
+        """
+        check_sizes(x, self.divisor, self.minimum_size)
+        blocks = [i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualBlock)]
+        places = {"input": -1, "half": 4, "quarter": 7}
+        places |= {"first_block": blocks[0], "middle_block": blocks[len(blocks) // 2]}
+        codes = self.instance_codes()
+        given = None if codes is None else iter(codes)
+        again = self.checkpoint_activations and torch.is_grad_enabled()
+        found = {-1: x}
+        for place in range(max(places[name] for name in names) + 1):
+            x = _through([self.layers[place]], x, given, again)
+            found[place] = x
+        return {name: found[places[name]] for name in names}
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate `(B, in_channels, *spatial)` in [-1, 1].

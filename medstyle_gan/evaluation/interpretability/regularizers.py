@@ -80,6 +80,7 @@ def _weights(loss: LossConfig) -> dict[str, float]:
         if hasattr(section := getattr(loss, name), "weight")
     }
     weights["perceptual_reconstruction"] = loss.perceptual.reconstruction_weight
+    weights["contrastive_identity"] = loss.contrastive.identity_weight
     # Of a weight that falls, its full one.
     weights |= {name: float(term.weight) for name, term in loss.structure.terms.items()}
     return weights
