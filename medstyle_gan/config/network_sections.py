@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medstyle_gan.config.base import PositiveInt, Probability, Section
 
@@ -21,6 +21,26 @@ class _ResNetSection(Section):
         description="compute the residual blocks again in the backward pass instead of keeping "
         "what is in them: less memory, about a fifth more time",
     )
+    residual: bool = Field(
+        False,
+        description="learn how far each value goes from the input's towards 1 or -1, where "
+        "contrasts are close",
+    )
+    attention: int = Field(
+        0,
+        ge=0,
+        description="heads of self-attention behind the middle residual block (0: none); they "
+        "must divide 4 x ngf",
+    )
+
+    @model_validator(mode="after")
+    def _heads_of_equal_width(self) -> _ResNetSection:
+        if self.attention and 4 * self.ngf % self.attention:
+            raise ValueError(
+                f"{self.attention} heads of attention do not divide {4 * self.ngf} channels "
+                "(4 x ngf); set attention to 1, 2 or 4"
+            )
+        return self
 
 
 class ResNetGeneratorConfig(_ResNetSection):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medstyle_gan.networks.attention import SelfAttention
+from medstyle_gan.networks.channels import adapt_channels
 from medstyle_gan.networks.convolutions import (
     CONV,
     TRANSPOSED_CONV,
@@ -80,6 +82,9 @@ class ResNetGenerator(nn.Module):
         checkpoint_activations: keep of each residual block only its input, and compute the
             block again when the gradients pass it (Chen et al. 2016): the same gradients in
             less memory, for about a third more time in the blocks.
+        residual: the layers tell how far each value goes from the input's towards 1 or -1, in
+            place of what it is; see `towards_the_ends`.
+        attention: heads of self-attention behind the middle residual block; 0 is none.
 
     Attributes:
         divisor: spatial sizes must be multiples of this.
@@ -98,9 +103,12 @@ class ResNetGenerator(nn.Module):
         upsampling: Upsampling = "resize",
         dims: int = 2,
         checkpoint_activations: bool = False,
+        residual: bool = False,
+        attention: int = 0,
     ) -> None:
         super().__init__()
         self.checkpoint_activations = checkpoint_activations
+        self.residual = residual
         self._in_channels, self._ngf = in_channels, ngf
         conv, norm = CONV[dims], INSTANCE_NORM[dims]
         layers: list[nn.Module] = [
@@ -120,7 +128,10 @@ class ResNetGenerator(nn.Module):
                 norm(2 * width),
                 nn.ReLU(inplace=True),
             ]
-        layers += [ResidualBlock(4 * ngf, dims) for _ in range(blocks)]
+        bottleneck: list[nn.Module] = [ResidualBlock(4 * ngf, dims) for _ in range(blocks)]
+        if attention:
+            bottleneck.insert(blocks // 2 + 1, SelfAttention(4 * ngf, attention, dims))
+        layers += bottleneck
         for width in (4 * ngf, 2 * ngf):
             up: nn.Module
             if upsampling == "transpose":
@@ -181,7 +192,26 @@ class ResNetGenerator(nn.Module):
         check_sizes(x, self.divisor, self.minimum_size)
         codes = self.instance_codes()
         again = self.checkpoint_activations and torch.is_grad_enabled()
-        return _through(self.layers, x, None if codes is None else iter(codes), again)
+        made = _through(self.layers, x, None if codes is None else iter(codes), again)
+        return towards_the_ends(x, made) if self.residual else made
+
+
+def towards_the_ends(x: Tensor, shares: Tensor) -> Tensor:
+    """Move values a share of their way to 1, or where it is negative to -1.
+
+    The whole range can be reached from everywhere and never left, as a sum that is clipped would,
+    with no gradient beyond.
+
+    Args:
+        x: images `(B, 1 or 3 or C', *spatial)` in [-1, 1].
+        shares: `(B, C', *spatial)` in [-1, 1]; 0 leaves a value as it is.
+
+    Returns:
+        `(B, C', *spatial)` in [-1, 1].
+    """
+    start = adapt_channels(x, shares.shape[1]).to(shares.dtype).clamp(-1, 1)
+    up, down = shares.relu(), (-shares).relu()
+    return start + up * (1 - start) - down * (1 + start)
 
 
 def _through(
