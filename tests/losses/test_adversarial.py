@@ -217,7 +217,8 @@ def test_the_penalty_between_images_lies_between_theirs() -> None:
         return [x.square()]
 
     ends = [
-        float(loss.zero_centred_penalty(discriminator, real, fake, at)) for at in ("fake", "real")
+        float(loss.zero_centred_penalty(discriminator, real, fake, at).detach())
+        for at in ("fake", "real")
     ]
     middle = float(loss.zero_centred_penalty(discriminator, real, fake, "between", rng))
     assert ends[0] < middle < ends[1]

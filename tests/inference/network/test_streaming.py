@@ -235,9 +235,10 @@ def test_windows_can_be_asked_for() -> None:
 def test_attention_sees_everything_at_once_and_goes_by_windows() -> None:
     generator = generator_of({"name": "resnet", "ngf": 4, "blocks": 1, "attention": 1}, 3)
     assert not can_stream(generator)
-    volume = images((1, 12, 10, 8))
-    translated = translate_body(network_of(generator, 3), volume, 0.0)
-    assert translated.shape == volume.shape
+    volume, foreground = images((1, 16, 12, 8)), np.ones((16, 12, 8), bool)
+    network = network_of(generator, 3)
+    translated, _ = translate_body(network, volume, foreground, -1.0)
+    np.testing.assert_array_equal(translated, translate_windows(network, volume))
 
 
 def test_a_training_or_wrapped_network_is_not_streamed() -> None:
