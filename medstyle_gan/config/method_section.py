@@ -44,11 +44,13 @@ class CutConfig(AdversarialConfig):
 
     name: Literal["cut"] = "cut"
     pool_size: int = Field(0, ge=0, description="past translations shown to discriminators")
-    layers: tuple[Literal["input", "half", "quarter", "first_block", "middle_block"], ...] = Field(
-        ("input", "half", "quarter", "first_block", "middle_block"),
-        min_length=1,
-        description="generator's layers whose features are contrasted: the image, both strided "
-        "convolutions, residual blocks",
+    layers: tuple[Literal["input", "halved", "quartered", "first_block", "middle_block"], ...] = (
+        Field(
+            ("input", "halved", "quartered", "first_block", "middle_block"),
+            min_length=1,
+            description="generator's layers whose features are contrasted: the image, both strided "
+            "convolutions, residual blocks",
+        )
     )
     projection_width: PositiveInt = Field(
         256, description="channels that features are projected to"

@@ -256,4 +256,4 @@ def _rows(x: Tensor, places: Sequence[Tensor]) -> Tensor:
 
 def _reduced(mask: Tensor, size: torch.Size) -> Tensor:
     pool = F.adaptive_max_pool2d if len(size) == 2 else F.adaptive_max_pool3d
-    return pool(mask, list(size))  # type: ignore[arg-type]
+    return pool(mask, list(size))

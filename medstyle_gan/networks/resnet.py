@@ -23,12 +23,12 @@ from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 
 Upsampling = Literal["transpose", "resize"]
-FeatureLayer = Literal["input", "half", "quarter", "first_block", "middle_block"]
+FeatureLayer = Literal["input", "halved", "quartered", "first_block", "middle_block"]
 """The image, the two strided convolutions, the first residual block and the middle one."""
 FEATURE_LAYERS: tuple[FeatureLayer, ...] = (
     "input",
-    "half",
-    "quarter",
+    "halved",
+    "quartered",
     "first_block",
     "middle_block",
 )
@@ -152,7 +152,7 @@ class ResNetGenerator(nn.Module):
     def feature_channels(self, names: Sequence[FeatureLayer]) -> dict[str, int]:
         """Channels of the features that `features` gives."""
         ngf = self._ngf
-        channels = {"input": self._in_channels, "half": 2 * ngf}
+        channels = {"input": self._in_channels, "halved": 2 * ngf}
         return {name: channels.get(name, 4 * ngf) for name in names}
 
     def features(self, x: Tensor, names: Sequence[FeatureLayer]) -> dict[str, Tensor]:
@@ -165,11 +165,11 @@ class ResNetGenerator(nn.Module):
             names: which; those of the strided convolutions are before norm and ReLU.
 
         Returns:
-            name → `(B, channels, *spatial)`, half the size at `half`, a quarter from `quarter` on.
+            name → `(B, channels, *spatial)`, half the size at `halved`, a quarter from `quartered` on.
         """
         check_sizes(x, self.divisor, self.minimum_size)
         blocks = [i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualBlock)]
-        places = {"input": -1, "half": 4, "quarter": 7}
+        places = {"input": -1, "halved": 4, "quartered": 7}
         places |= {"first_block": blocks[0], "middle_block": blocks[len(blocks) // 2]}
         codes = self.instance_codes()
         given = None if codes is None else iter(codes)

@@ -150,7 +150,7 @@ def test_patches_in_the_foreground_alone() -> None:
     method = made("cut", "loss.contrastive.region=foreground", "loss.contrastive.patches=1000")
     scan = torch.full((2, 1, 16, 16), -1.0)
     scan[0, 0, 4:12, 8:] = torch.rand(8, 8)  # the other image has no body: anywhere
-    features = method.scan_to_style.features(scan, ("input", "quarter"))
+    features = method.scan_to_style.features(scan, ("input", "quartered"))
     chosen = method._places(scan, features, 0, 1)
     places = torch.zeros(256, dtype=torch.bool)
     places[chosen["input"][0]] = True
@@ -158,7 +158,7 @@ def test_patches_in_the_foreground_alone() -> None:
     assert rows.min() >= 4
     assert rows.max() < 12
     assert columns.min() >= 8
-    assert len(chosen["quarter"][0]) == 4
+    assert len(chosen["quartered"][0]) == 4
     assert len(chosen["input"][1]) == 256
     terms, _ = method.generator_terms({"scan": scan, "style": scan})
     assert all(term.value.isfinite() for term in terms.values())

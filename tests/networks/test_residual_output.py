@@ -96,7 +96,7 @@ def test_features_are_those_that_hooks_see(dims: int, again: bool) -> None:
     for (name, feature), place in zip(found.items(), (-1, 4, 7, 10, 11), strict=True):
         torch.testing.assert_close(feature, seen[place])
         assert feature.shape[1] == channels[name]
-    assert found["half"].shape[2:] == (8,) * dims
+    assert found["halved"].shape[2:] == (8,) * dims
     assert found["middle_block"].shape[2:] == (4,) * dims
 
 
@@ -105,7 +105,7 @@ def test_nothing_behind_the_last_feature_is_computed() -> None:
     ran = []
     for place, layer in enumerate(generator.layers):
         layer.register_forward_hook(lambda *x, place=place: ran.append(place))
-    generator.features(torch.rand(1, 1, 16, 16), ("input", "quarter"))
+    generator.features(torch.rand(1, 1, 16, 16), ("input", "quartered"))
     assert ran == list(range(8))
     assert isinstance(generator.layers[10], ResidualBlock)
 
