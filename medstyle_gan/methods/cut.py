@@ -5,8 +5,7 @@ translation must be more like the scan's patch at its place than like those at o
 features of the generator's own layers. `cut` does so for style images and their identity too;
 `fastcut` leaves that out and translates half of the scans flipped.
 
-One generator and one discriminator take about a third of CycleGAN's memory, and no cycle has to
-hide what the contrast cannot keep. But nothing else holds a translation to its scan: where the
+It has half of CycleGAN's networks, and no cycle in which a generator could hide a scan. But nothing else holds a translation to its scan: where the
 collections differ in content (more tumours in one of them) the discriminator asks for what it
 knows, and a generator gives it by hallucination.
 """

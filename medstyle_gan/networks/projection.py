@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medstyle_gan.networks.precision import at_least_fp32
+
+# Of untrained heads most rows are ten to a hundred times as long.
+_SHORT = 1e-3
 
 
 class ProjectionHeads(nn.Module):
@@ -36,5 +38,13 @@ class ProjectionHeads(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Project features `(N, channels)` of each layer to `(N, width)` of length 1."""
-        projected = {name: self.heads[name](x) for name, x in features.items()}
-        return {name: F.normalize(at_least_fp32(x), eps=1e-7) for name, x in projected.items()}
+        return {name: _of_length_one(self.heads[name](x)) for name, x in features.items()}
+
+
+def _of_length_one(x: Tensor) -> Tensor:
+    """Rows divided by their length; near 0, where that has no direction, they stay short.
+
+    A place whose ReLUs are all shut would otherwise have a gradient of 1 / 0.
+    """
+    x = at_least_fp32(x)
+    return x / (x.square().sum(dim=1, keepdim=True) + _SHORT**2).sqrt()

@@ -165,7 +165,7 @@ class ResNetGenerator(nn.Module):
             names: which; those of the strided convolutions are before norm and ReLU.
 
         Returns:
-            name → `(B, channels, *spatial)`, half the size at `halved`, a quarter from `quartered` on.
+            name → `(B, channels, *spatial)`, half the size at `halved`, a quarter behind it.
         """
         check_sizes(x, self.divisor, self.minimum_size)
         blocks = [i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualBlock)]

@@ -67,6 +67,7 @@ def test_attention_stands_behind_the_middle_block(kind: type[ResNetGenerator], d
     torch.testing.assert_close(generator(x), plain(x))  # its share is 0 at first
     nn.init.ones_(generator.layers[12].share)
     nn.init.normal_(generator.layers[12].out.weight)
+    nn.init.normal_(generator.layers[12].to_parts.weight)
     assert not torch.allclose(generator(x), plain(x), atol=1e-3)
 
 
@@ -118,4 +119,5 @@ def test_settings_make_them() -> None:
     with pytest.raises(UserError, match="do not divide"):
         load_config(None, ["generator.attention=3", "generator.ngf=4"])
     plain = build_generator(load_config(None, []).generator, 1, 1)
-    assert sum(p.numel() for p in plain.parameters()) == 11_365_633
+    assert not plain.residual
+    assert not any(type(m).__name__ == "SelfAttention" for m in plain.modules())
