@@ -5,9 +5,9 @@ translation must be more like the scan's patch at its place than like those at o
 features of the generator's own layers. `cut` does so for style images and their identity too;
 `fastcut` leaves that out and translates half of the scans flipped.
 
-It has half of CycleGAN's networks, and no cycle in which a generator could hide a scan. But nothing else holds a translation to its scan: where the
-collections differ in content (more tumours in one of them) the discriminator asks for what it
-knows, and a generator gives it by hallucination.
+It has half of CycleGAN's networks, and no cycle in which a generator could hide a scan. But
+nothing else holds a translation to its scan: where the collections differ in content (more tumours
+in one of them) the discriminator asks for what it knows, and a generator gives it by hallucination.
 """
 
 from __future__ import annotations
