@@ -48,10 +48,10 @@ def array_bytes(
 
 
 def _three_planes(network: Network, working: Grid) -> int:
-    """What three planes take beside one translation: two more, and the other planes' grid."""
-    cubes = [grid for grid in grids_seen(network, working).values() if grid is not working]
+    """What three planes take beside one translation: two more, and another plane's grid."""
     if network.data.dims == 3 or network.inference.planes != 3:
         return 0
     translation = _FLOAT * network.out_channels
-    cubic = prod(cubes[0].shape) * (_FLOAT + _MASK + translation) if cubes else 0
-    return cubic + 2 * prod(working.shape) * translation
+    grids = grids_seen(network, working)
+    cubic = max(prod(g.shape) for plane, g in grids.items() if plane != network.data.plane)
+    return cubic * (_FLOAT + _MASK + translation) + 2 * prod(working.shape) * translation

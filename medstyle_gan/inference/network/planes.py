@@ -88,19 +88,17 @@ def translate_three_planes(
     Returns:
         `(C', X, Y, Z)` float32 in [-1, 1]: mean or median, as `inference.fusion` says.
     """
-    cubes = _with_cubic_voxels(prepared, network.data.plane)
+    own, slowest = network.data.plane, slow_axis(prepared.array[0])
     units = []
-    for index, plane in enumerate(_PLANES):
+    for index, (plane, grid) in enumerate(grids_seen(network, prepared.grid).items()):
         part = part_of(on_progress, index, len(_PLANES))
-        grid = prepared if plane == network.data.plane else cubes
-        unit = translate_along(plane, network, grid, part)
-        slowest = slow_axis(prepared.array[0])
-        units.append(
-            resample(unit, grid.grid, prepared.grid, prepared.workspace, slowest)
-            if grid is not prepared
-            else unit
-        )
-        del unit  # before the next is made
+        if plane == own:
+            units.append(translate_along(plane, network, prepared, part))
+            continue
+        moved = _on_grid(prepared, grid, plane)
+        unit = translate_along(plane, network, moved, part)
+        units.append(resample(unit, grid, prepared.grid, prepared.workspace, slowest))
+        del unit, moved  # before the next are made
     return _fused(units, network.inference.fusion)
 
 
@@ -127,12 +125,13 @@ def _cubic_grid(grid: Grid, plane: Plane) -> Grid:
     return grid if cubic.same_as(grid) else cubic
 
 
-def _with_cubic_voxels(prepared: Prepared, plane: Plane) -> Prepared:
-    """The volume on its cubic grid."""
-    grid = _cubic_grid(prepared.grid, plane)
-    if grid.same_as(prepared.grid):
-        return prepared
-    space, slowest = prepared.workspace, slow_axis(prepared.array[0])
+def _on_grid(prepared: Prepared, grid: Grid, plane: Plane) -> Prepared:
+    """The volume on another grid, each slice of a plane in one piece.
+
+    In one piece also where the grid is the volume's own: a slice across those of a file has some
+    of every page of it.
+    """
+    space, slowest = prepared.workspace, stacked_axis(plane)
     share = resample(prepared.foreground[None], prepared.grid, grid, space, slowest)[0]
     foreground = space.empty(grid.shape, bool, slowest)
     for slab in slabs(grid.shape, slowest):

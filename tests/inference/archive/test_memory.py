@@ -149,7 +149,6 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    print(process.stdout)
     return json.loads(process.stdout)  # type: ignore[no-any-return]
 
 
@@ -170,9 +169,9 @@ def test_a_volume_as_a_whole_takes_what_is_foretold_and_not_much_less(
 def test_the_grid_of_three_planes_is_foretold_and_not_much_more(grown: dict[str, float]) -> None:
     libraries = 0.85 * 1024
     assert grown["planes"] <= grown["planes foretold"] - libraries
-    assert grown["planes"] >= 0.9 * grown["planes arrays"]
-    # In files it takes slabs and a batch.
-    assert grown["on disk"] <= grown["planes"] - 0.7 * grown["planes arrays"]
+    assert grown["planes"] >= 0.7 * grown["planes arrays"]
+    # In files: slabs and a batch, of the planes too whose slices go across the volume's own.
+    assert grown["on disk"] <= 0.6 * grown["planes"], grown
 
 
 def test_the_estimate_of_a_small_volume_leaves_out_what_it_cannot_fill(tmp_path: Path) -> None:
