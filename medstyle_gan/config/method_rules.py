@@ -5,6 +5,7 @@ from __future__ import annotations
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.config.network_sections import VGGConfig
+from medstyle_gan.config.training_sections import TrainingConfig
 
 # Methods that learn one way only, and from the VGG-19's terms alone.
 _ONE_WAY = ("feedforward", "adain")
@@ -17,6 +18,12 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
         method: its name.
         loss: the `loss` section.
     """
+    if method == "gatys":
+        held = [name for name, term in loss.structure.terms.items() if term.weight]
+        if held:
+            return "gatys knows no structure terms; set " + " ".join(
+                f"loss.structure.{name}.weight=0" for name in held
+            )
     if method not in _ONE_WAY:
         return None
     weights = {
@@ -67,4 +74,19 @@ def vgg_fault(method: str, vgg: VGGConfig, data: DataConfig) -> str | None:
         )
     if vgg.crop is not None or vgg.scale != 1:
         return "adain's VGG-19 sees whole samples; set vgg.crop=null vgg.scale=1"
+    return None
+
+
+def training_fault(method: str, training: TrainingConfig) -> str | None:
+    """What of a training a method cannot do, or None.
+
+    Args:
+        method: its name.
+        training: the `training` section.
+    """
+    if method in _ONE_WAY and training.warm_start.steps:
+        return (
+            f"{method} learns a style of its own, not the contrast of other scans; set "
+            "training.warm_start.steps=0"
+        )
     return None

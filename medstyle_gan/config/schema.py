@@ -19,7 +19,7 @@ from medstyle_gan.config.loss_section import (
     StyleLossConfig,
     WeightedLossConfig,
 )
-from medstyle_gan.config.method_rules import loss_fault, vgg_fault
+from medstyle_gan.config.method_rules import loss_fault, training_fault, vgg_fault
 from medstyle_gan.config.method_section import (
     AdainConfig,
     CycleGANConfig,
@@ -124,6 +124,17 @@ class Config(Section):
         if fault:
             raise ValueError(fault)
         return loss
+
+    @field_validator("training")
+    @classmethod
+    def _steps_that_the_method_has(
+        cls, training: TrainingConfig, info: ValidationInfo
+    ) -> TrainingConfig:
+        method = info.data.get("method")  # absent where it has mistakes of its own
+        fault = None if method is None else training_fault(method.name, training)
+        if fault:
+            raise ValueError(fault)
+        return training
 
     @field_validator("vgg")
     @classmethod

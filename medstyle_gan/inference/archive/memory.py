@@ -26,6 +26,7 @@ from medstyle_gan.inference.network.foretelling import (
 )
 from medstyle_gan.inference.network.network import Network
 from medstyle_gan.inference.network.planes import grids_seen
+from medstyle_gan.inference.network.stacks import slices_at_once
 from medstyle_gan.inference.outputs.job import Job
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.volumes import Volume, VolumeHeader, Workspace
@@ -138,10 +139,10 @@ class MemoryPlan:
             fixed += 4 * prod(working.shape) * sums
             unit, batches = "window", {1: self.network_bytes(1, data.sample_size)}
         else:
-            sizes = [size for _, size in _stacks(network, working)]
+            most = {size: slices_at_once(network, size) for _, size in _stacks(network, working)}
             batches = {
-                batch: max(self.network_bytes(batch, size) for size in sizes)
-                for batch in _batches(self.translator.config.inference.batch_size)
+                batch: max(self.network_bytes(min(batch, n), size) for size, n in most.items())
+                for batch in _batches(max(most.values()))
             }
         for batch, passing in batches.items():
             taken = fixed + (0 if self._on_gpu() else passing)
