@@ -25,7 +25,10 @@ def header_of(tmp_path: Path, shape: tuple[int, int, int]) -> object:
     return read_header(path)
 
 
-def test_the_bound_chooses_the_batch_and_refuses_what_cannot_fit(tmp_path: Path) -> None:
+def test_the_bound_chooses_the_batch_and_refuses_what_cannot_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medstyle_gan.inference.network.stacks._CPU_PIXELS", 8 * 160 * 144)
     config = make_config(inference={"batch_size": 8}, generator={"ngf": 32, "blocks": 2})
     translator = Translator.load(make_bundle(config), precision="fp32")
     header = header_of(tmp_path, (160, 144, 4))
