@@ -139,14 +139,10 @@ class MemoryPlan:
             fixed += 4 * prod(working.shape) * sums
             unit, batches = "window", {1: self.network_bytes(1, data.sample_size)}
         else:
-            sizes = [size for _, size in _stacks(network, working)]
-            most = max(slices_at_once(network, size) for size in sizes)
+            most = {size: slices_at_once(network, size) for _, size in _stacks(network, working)}
             batches = {
-                batch: max(
-                    self.network_bytes(min(batch, slices_at_once(network, size)), size)
-                    for size in sizes
-                )
-                for batch in _batches(most)
+                batch: max(self.network_bytes(min(batch, n), size) for size, n in most.items())
+                for batch in _batches(max(most.values()))
             }
         for batch, passing in batches.items():
             taken = fixed + (0 if self._on_gpu() else passing)
