@@ -34,6 +34,8 @@ GIBIBYTE = 2**30
 _LIBRARIES = 0.85 * GIBIBYTE
 # What a file at work takes for slabs and the coarse grid that its body is found on.
 _SLABS = 0.25 * GIBIBYTE
+# What the guided filter takes a pixel (float32 windows of a slice, its moments and mixtures).
+_GUIDED_FILTER = 160
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,13 @@ class MemoryPlan:
         if uncertainty:
             # One translation, the mean and the deviation of all, and that in native units.
             arrays += worked * (3 * 4 * channels + 4) + (4 * voxels if resampled else 0)
+        preserved = self.translator.config.inference.structure == "preserved"
+        if preserved:  # the body, on both grids
+            arrays += 4 * worked + (4 * voxels if resampled else 0)
         fixed = _LIBRARIES + self.workers * _SLABS + self._weights(uncertainty)
+        if preserved:
+            across = voxels // own.shape[stacked_axis(data.plane)]
+            fixed += self.workers * across * _GUIDED_FILTER
         network = self.translator.network(self.direction)
         unit = "slice"
         if is_streamed(network):  # the whole at once, a few rows of each layer

@@ -1,0 +1,119 @@
+"""Translations that are local affine maps of the scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from medstyle_gan.inference import Translator
+from medstyle_gan.methods.affine_structure import gradient_correlation
+from medstyle_gan.volumes import Volume, Workspace, read_volume
+from tests.inference.conftest import facts, identity_translator, make_config, rotated, textured_body
+
+SHAPE = (40, 36, 4)
+
+
+class Smeared(nn.Module):
+    """Turns the contrast over, blurs it, and draws stripes that no scan has."""
+
+    divisor = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        blurred = nn.functional.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
+        stripes = torch.arange(x.shape[-1]) % 2 * 0.3
+        return (-0.8 * blurred + stripes).clamp(-1, 1)
+
+
+class Constant(nn.Module):
+    divisor = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, 0.25)
+
+
+def translator(generator: nn.Module, structure: str = "preserved", **inference) -> Translator:
+    settings = {"structure": structure, "dtype": "float32", **inference}
+    spacing = inference.pop("spacing", (None, None, None))
+    settings.pop("spacing", None)
+    config = make_config(inference=settings, data={"spacing": spacing})
+    both = dict.fromkeys(("scan_to_style", "style_to_scan"), generator)
+    return Translator.from_generators(config, both, **facts())
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Volume:
+    array = textured_body(SHAPE, sigma=1.5)
+    array += 4 * np.random.default_rng(1).normal(size=SHAPE)  # noise in the air too
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(array.astype(np.float32), rotated((1, 1, 2), "LPS")), path)
+    return read_volume(path)
+
+
+def correlations(scan: Volume, translated: Volume, inside: np.ndarray) -> list[float]:
+    pairs = []
+    for z in range(SHAPE[2]):
+        one = np.where(inside[..., z], scan.array[..., z], 0)
+        two = np.where(inside[..., z], translated.array[..., z], 0)
+        pairs.append(
+            gradient_correlation(*(torch.from_numpy(a.copy())[None, None] for a in (one, two)))
+        )
+    return pairs
+
+
+@pytest.mark.parametrize("spacing", [(None, None, None), (2, 2, None)])
+def test_structure_is_the_scans_whatever_the_network_draws(scan: Volume, spacing) -> None:
+    free = translator(Smeared(), "free", spacing=spacing).translate(scan)
+    kept = translator(Smeared(), spacing=spacing).translate(scan)
+    inside = scan.array > 150
+    assert min(correlations(scan, free.image, inside)) < 0.8
+    assert min(correlations(scan, kept.image, inside)) >= 0.94
+    assert kept.gradient_correlation is not None
+    assert kept.gradient_correlation >= 0.95
+    assert free.gradient_correlation is None
+    # The contrast is the network's: turned over, its mean the same.
+    deep = inside & (scan.array > 300)
+    assert np.corrcoef(scan.array[deep], kept.image.array[deep])[0, 1] < 0
+    assert kept.image.array[deep].mean() == pytest.approx(free.image.array[deep].mean(), abs=60)
+
+
+def test_what_the_network_leaves_as_it_is_stays(scan: Volume) -> None:
+    # An epsilon far below the texture's variance: else flat windows are smoothed.
+    kept = translator(identity_translator().generators["scan_to_style"], guide_epsilon=1e-7)
+    result = kept.translate(scan).image.array
+    inside = gaussian_filter((scan.array > 150).astype(float), 1) > 0.99
+    np.testing.assert_allclose(result[inside], scan.array[inside], atol=1)
+
+
+def test_a_constant_answer_and_a_constant_scan_give_constants(scan: Volume) -> None:
+    result = translator(Constant(), structure_floor=0).translate(scan).image.array
+    body = result != 0
+    assert body.mean() > 0.2
+    # Within a window of the body's edge the background is fitted too.
+    inside = gaussian_filter(body.astype(float), (1, 1, 0)) > 0.999
+    assert np.ptp(result[inside]) < 0.35 * 625
+
+
+@pytest.mark.parametrize("spacing", [(None, None, None), (1.5, 1.5, None)])
+def test_background_geometry_and_arrays_on_disk(scan: Volume, tmp_path: Path, spacing) -> None:
+    kept = translator(Smeared(), spacing=spacing)
+    image = kept.translate(scan).image
+    assert image.geometry == scan.geometry
+    assert (image.array[0] == 0).all()  # the corner is air
+    on_disk = kept.translate(scan, workspace=Workspace(tmp_path, 0)).image
+    np.testing.assert_array_equal(on_disk.array, image.array)
+
+
+def test_settings_come_from_one_place() -> None:
+    from medstyle_gan.config.inference_sections import InferenceConfig, StylizeConfig
+
+    names = ("structure", "structure_floor", "guide_radius", "guide_epsilon")
+    for name in names:
+        one, other = InferenceConfig.model_fields[name], StylizeConfig.model_fields[name]
+        assert one.default == other.default
+        assert one.description == other.description
