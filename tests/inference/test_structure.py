@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from medstyle_gan.inference import Translator
 from medstyle_gan.methods.affine_structure import gradient_correlation
-from medstyle_gan.volumes import Volume, Workspace, read_volume
+from medstyle_gan.volumes import Picture, Volume, Workspace, read_volume
 from tests.inference.conftest import facts, identity_translator, make_config, rotated, textured_body
 
 SHAPE = (40, 36, 4)
@@ -57,7 +58,7 @@ def scan(tmp_path: Path) -> Volume:
 
 def correlations(scan: Volume, translated: Volume, inside: np.ndarray) -> list[float]:
     pairs = []
-    for z in range(SHAPE[2]):
+    for z in np.flatnonzero(inside.sum(axis=(0, 1)) > 100):
         one = np.where(inside[..., z], scan.array[..., z], 0)
         two = np.where(inside[..., z], translated.array[..., z], 0)
         pairs.append(
@@ -117,3 +118,36 @@ def test_settings_come_from_one_place() -> None:
         one, other = InferenceConfig.model_fields[name], StylizeConfig.model_fields[name]
         assert one.default == other.default
         assert one.description == other.description
+
+
+def test_the_sidecar_and_the_memory_estimate_know_of_it(scan: Volume, tmp_path: Path) -> None:
+    from medstyle_gan.inference.archive.memory import MemoryPlan
+
+    free, kept = translator(Smeared(), "free"), translator(Smeared())
+    totals = [MemoryPlan(t, "scan_to_style", 2**33, 1).of_volume(scan).total for t in (free, kept)]
+    assert totals[1] - totals[0] >= 4 * np.prod(SHAPE)
+
+
+def test_translate_writes_it_and_says_so(tmp_path: Path, model: Path, write_scan) -> None:
+    from medstyle_gan.cli import main
+
+    path = write_scan(shape=(24, 20, 6))
+    out = tmp_path / "out"
+    arguments = ["translate", str(model), str(path), "-o", str(out), "--device", "cpu"]
+    assert main([*arguments, "inference.structure=preserved"]) == 0
+    (sidecar,) = out.glob("*.json")
+    facts = json.loads(sidecar.read_text())
+    assert facts["structure"]["gradient_correlation"] >= 0.95
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_pictures_too(colours: int) -> None:
+    config = make_config(inference={"structure": "preserved"}, data={"sample_size": (32, 32)})
+    both = dict.fromkeys(("scan_to_style", "style_to_scan"), Smeared())
+    known = facts(channels={"style": colours}, pictures={"style": True})
+    grey = textured_body((40, 36, 1), sigma=2)[..., 0] / 4
+    pixels = np.repeat(grey[..., None], colours, axis=2).astype(np.uint8)
+    picture = Picture(pixels, 255.0, Path("style.png"))
+    kept = Translator.from_generators(config, both, **known).translate_picture(picture)
+    assert kept.gradient_correlation is not None
+    assert kept.gradient_correlation >= 0.95
