@@ -21,6 +21,8 @@ from medstyle_gan.networks import adapt_channels
 from medstyle_gan.volumes import Volume
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
+_FLAT = 1e-4  # range of a slice that has no edges to speak of ([-1, 1] units)
+
 
 def with_structure_of(content: Tensor, image: Tensor, settings: StructureFields) -> Tensor:
     """An image as a local affine map of another, by the settings.
@@ -47,7 +49,7 @@ def native_with_structure(
     background: float,
     settings: StructureFields,
     stacked: int,
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float | None]:
     """Put a translation back on a volume's grid as a local affine map of that volume.
 
     Slice by slice; in memory is nothing of the volume's size but what `restore_array` makes, and
@@ -66,7 +68,7 @@ def native_with_structure(
     Returns:
         The translation in native units, `(X0, Y0, Z0)` or `(X0, Y0, Z0, C)` float32 as
         `restore_array` gives it, and the least correlation of a slice's gradients with the
-        volume's. Background stays exact; at a resampled body's edge it fades in.
+        volume's, None where all slices are flat. Background stays exact; at a resampled body's edge it fades in.
     """
     outside = scale.to_unit(np.array([background], dtype=np.float32))
     body = prepared.zeros(1)
@@ -81,7 +83,7 @@ def native_with_structure(
     scan = np.moveaxis(ras_array(volume), 1 + stacked, 0)  # (slices, C, H, W)
     result = np.moveaxis(to_ras(restored, affine), stacked, 0)  # (slices, H, W[, C])
     weights = np.moveaxis(to_ras(weight, affine), stacked, 0)
-    least = 1.0
+    least: float | None = None
     for pixels, own, share in zip(result, scan, weights, strict=True):
         if not share.any():
             pixels[...] = background
@@ -90,7 +92,9 @@ def native_with_structure(
         content = torch.from_numpy(guide.astype(np.float32))[None]
         image = torch.from_numpy(np.moveaxis(np.atleast_3d(pixels), -1, 0).copy())[None]
         mapped = with_structure_of(content, image, settings)
-        least = min(least, gradient_correlation(content, mapped))
+        if float(mapped.max() - mapped.min()) > _FLAT:
+            correlation = gradient_correlation(content, mapped)
+            least = correlation if least is None else min(least, correlation)
         native = np.moveaxis(scale.from_unit(mapped[0].numpy()), 0, -1).reshape(pixels.shape)
         opacity = share.reshape(share.shape + (1,) * (pixels.ndim - 2))
         pixels[...] = np.where(

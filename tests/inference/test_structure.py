@@ -56,29 +56,31 @@ def scan(tmp_path: Path) -> Volume:
     return read_volume(path)
 
 
-def correlations(scan: Volume, translated: Volume, inside: np.ndarray) -> list[float]:
-    pairs = []
-    for z in np.flatnonzero(inside.sum(axis=(0, 1)) > 100):
-        one = np.where(inside[..., z], scan.array[..., z], 0)
-        two = np.where(inside[..., z], translated.array[..., z], 0)
-        pairs.append(
-            gradient_correlation(*(torch.from_numpy(a.copy())[None, None] for a in (one, two)))
+def correlations(scan: Volume, translated: Volume) -> list[float]:
+    """Of the middle of the body alone: its edge is the same in every translation."""
+    middle = np.s_[12:28, 12:24]
+    return [
+        gradient_correlation(
+            *(
+                torch.from_numpy(v.array[middle][..., z].copy())[None, None]
+                for v in (scan, translated)
+            )
         )
-    return pairs
+        for z in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize("spacing", [(None, None, None), (2, 2, None)])
 def test_structure_is_the_scans_whatever_the_network_draws(scan: Volume, spacing) -> None:
     free = translator(Smeared(), "free", spacing=spacing).translate(scan)
     kept = translator(Smeared(), spacing=spacing).translate(scan)
-    inside = scan.array > 150
-    assert min(correlations(scan, free.image, inside)) < 0.8
-    assert min(correlations(scan, kept.image, inside)) >= 0.94
+    assert max(correlations(scan, free.image)) < 0.6
+    assert min(correlations(scan, kept.image)) > 0.85
     assert kept.gradient_correlation is not None
     assert kept.gradient_correlation >= 0.95
     assert free.gradient_correlation is None
     # The contrast is the network's: turned over, its mean the same.
-    deep = inside & (scan.array > 300)
+    deep = scan.array > 300
     assert np.corrcoef(scan.array[deep], kept.image.array[deep])[0, 1] < 0
     assert kept.image.array[deep].mean() == pytest.approx(free.image.array[deep].mean(), abs=60)
 
@@ -144,7 +146,7 @@ def test_translate_writes_it_and_says_so(tmp_path: Path, model: Path, write_scan
 def test_pictures_too(colours: int) -> None:
     config = make_config(inference={"structure": "preserved"}, data={"sample_size": (32, 32)})
     both = dict.fromkeys(("scan_to_style", "style_to_scan"), Smeared())
-    known = facts(channels={"style": colours}, pictures={"style": True})
+    known = facts(channels={"scan": colours, "style": colours}, pictures={"style": True})
     grey = textured_body((40, 36, 1), sigma=2)[..., 0] / 4
     pixels = np.repeat(grey[..., None], colours, axis=2).astype(np.uint8)
     picture = Picture(pixels, 255.0, Path("style.png"))
