@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from medstyle_gan.inference.outputs.sidecar import NOTE
 from medstyle_gan.training.panels import SamplePanels, draw_panel
 from medstyle_gan.training.throughput import Throughput
 from tests.training.dummy_method import DummyMethod, fit
@@ -136,7 +137,7 @@ def test_loggers_get_the_picture_that_stands_in_the_folder(tmp_path: Path) -> No
 
     with Image.open(tmp_path / "step_000002.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(picture))
-        assert not image.info  # no text that could name anything
+        assert image.info == {"Synthetic": NOTE}  # no text that could name anything
     assert (key, step, details) == ("samples", 2, {"caption": ["step 2"]})
 
 

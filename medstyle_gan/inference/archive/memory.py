@@ -37,6 +37,8 @@ GIBIBYTE = 2**30
 _LIBRARIES = 0.85 * GIBIBYTE
 # What a file at work takes for slabs and the coarse grid that its body is found on.
 _SLABS = 0.25 * GIBIBYTE
+# What the guided filter takes a pixel (float32 windows of a slice, its moments and mixtures).
+_GUIDED_FILTER = 160
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,11 @@ class MemoryPlan:
         network = self.translator.network(self.direction)
         arrays = array_bytes(network, header, own, working, uncertainty)
         fixed = _LIBRARIES + self.workers * _SLABS + self._weights(uncertainty)
+        if network.inference.structure == "preserved":
+            voxels = prod(own.shape)  # the body, on both grids
+            arrays += 4 * prod(working.shape) + (0 if own.same_as(working) else 4 * voxels)
+            across = voxels // own.shape[stacked_axis(data.plane)]
+            fixed += self.workers * across * _GUIDED_FILTER
         unit = "slice"
         if is_streamed(network):  # the whole at once, a few rows of each layer
             shapes = self._streamed_shapes(network, working)
