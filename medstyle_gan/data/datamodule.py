@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from medstyle_gan.config import Config
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.cache_entry import NO_PATCHES
-from medstyle_gan.data.collection import Collection, check_distinct, find_collection
 from medstyle_gan.data.cache_files import cache_folder
+from medstyle_gan.data.collection import Collection, check_distinct, find_collection
 from medstyle_gan.data.held_out import without_pairs
 from medstyle_gan.data.pseudo_pairs import PseudoPairs, make_pseudo_pairs
 from medstyle_gan.data.sample_size import sample_size_fault

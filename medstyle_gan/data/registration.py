@@ -267,9 +267,7 @@ def _judged(
         )
     ).astype(bool)
     warped = _array(
-        sitk.Resample(
-            _image(moving.array, moving.spacing), still, transform, sitk.sitkLinear, -1.0
-        )
+        sitk.Resample(_image(moving.array, moving.spacing), still, transform, sitk.sitkLinear, -1.0)
     )
     both = own & theirs & inside
     counted = (own & inside).sum() + (theirs & inside).sum()
