@@ -17,7 +17,9 @@ class InferenceConfig(Section):
     """How whole volumes are translated."""
 
     batch_size: PositiveInt = Field(
-        8, description="slices at once (windows of a 3-D model go one by one)"
+        8,
+        description="slices at once (on a CPU no more than 256² pixels, but one; windows of a 3-D "
+        "model go one by one)",
     )
     statistics: Literal["auto", "volume", "window"] = Field(
         "auto",

@@ -9,6 +9,22 @@ from pydantic import Field, field_validator, model_validator
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
 
 
+class ZeroCentredPenaltyConfig(Section):
+    """Half the squared slope of a discriminator's mean score (Mescheder et al. 2018)."""
+
+    weight: Weight = Field(
+        0.0, description="the paper's gamma; 0 switches the penalty off, at no cost"
+    )
+    at: Literal["real", "fake", "between"] = Field(
+        "real",
+        description="where: real images (R1), translations (R2), or between them "
+        "(Thanh-Tung et al. 2019)",
+    )
+    every_n_steps: PositiveInt = Field(
+        16, description="steps between applications, each with as many times the weight"
+    )
+
+
 class AdversarialLossConfig(Section):
     """The game between generators and discriminators."""
 
@@ -17,12 +33,31 @@ class AdversarialLossConfig(Section):
     )
     weight: Weight = Field(1.0, description="weight in the generators' loss")
     gradient_penalty: Weight = Field(10.0, description="penalty weight, wgan_gp only")
+    zero_centred_penalty: ZeroCentredPenaltyConfig = Field(
+        default_factory=ZeroCentredPenaltyConfig,
+        description="what discriminators pay for being steep, in any form of the game",
+    )
 
 
 class WeightedLossConfig(Section):
     """A loss with nothing to set but its weight."""
 
     weight: Weight = Field(0.0, description="weight; 0 switches the term off, at no cost")
+
+
+class ContrastiveLossConfig(Section):
+    """PatchNCE between a scan and its translation (Park et al. 2020); `cut` and `fastcut` only."""
+
+    weight: Weight = Field(0.0, description="weight between a scan and its translation")
+    identity_weight: Weight = Field(
+        0.0, description="weight between a style image and itself through the generator"
+    )
+    temperature: float = Field(0.07, gt=0, description="what likenesses are divided by")
+    patches: int = Field(256, ge=2, description="places that are contrasted, of each layer")
+    region: Literal["foreground", "sample"] = Field(
+        "sample",
+        description="where these places are: roughly in the body, or anywhere as in the paper",
+    )
 
 
 class PerceptualLossConfig(Section):
@@ -174,6 +209,9 @@ class LossConfig(Section):
     )
     style: StyleLossConfig = Field(
         default_factory=StyleLossConfig, description="VGG-19 Gram distance"
+    )
+    contrastive: ContrastiveLossConfig = Field(
+        default_factory=ContrastiveLossConfig, description="contrast of patches (cut, fastcut)"
     )
     structure: StructureLossConfig = Field(
         default_factory=StructureLossConfig,

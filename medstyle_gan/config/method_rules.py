@@ -1,14 +1,35 @@
-"""What of `loss`, `vgg` and `data` a method cannot follow."""
+"""What of `generator`, `loss`, `vgg` and `data` a method cannot follow."""
 
 from __future__ import annotations
 
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.loss_section import LossConfig
+<<<<<<< HEAD
 from medstyle_gan.config.network_sections import VGGConfig
 from medstyle_gan.config.training_sections import TrainingConfig
+=======
+from medstyle_gan.config.network_sections import GeneratorConfig, VGGConfig
+>>>>>>> h_methods8
 
 # Methods that learn one way only, and from the VGG-19's terms alone.
 _ONE_WAY = ("feedforward", "adain")
+# Methods that contrast patches by their generator's features, and learn one way.
+_CONTRASTING = ("cut", "fastcut")
+
+
+def generator_fault(method: str, generator: GeneratorConfig) -> str | None:
+    """Why a method cannot learn with a generator, or None.
+
+    Args:
+        method: its name.
+        generator: the `generator` section.
+    """
+    if method in _CONTRASTING and generator.name != "resnet":
+        return (
+            f"{method} contrasts features of a ResNet's layers, which {generator.name} does not "
+            "have; set generator.name=resnet"
+        )
+    return None
 
 
 def loss_fault(method: str, loss: LossConfig) -> str | None:
@@ -24,6 +45,14 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
             return "gatys knows no structure terms; set " + " ".join(
                 f"loss.structure.{name}.weight=0" for name in held
             )
+    if method in _CONTRASTING:
+        return _contrasting_fault(method, loss)
+    contrastive = loss.contrastive
+    if contrastive.weight or contrastive.identity_weight:
+        return (
+            f"{method} contrasts no patches; set loss.contrastive.weight=0 "
+            "loss.contrastive.identity_weight=0, or method.name=cut"
+        )
     if method not in _ONE_WAY:
         return None
     weights = {
@@ -54,6 +83,22 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
         return "adain compares contents where it transfers; set loss.perceptual.layers=[relu4_1]"
     if method == "adain" and loss.style.target != "batch":
         return "adain learns to follow the style that it is shown; set loss.style.target=batch"
+    return None
+
+
+def _contrasting_fault(method: str, loss: LossConfig) -> str | None:
+    weights = {
+        "cycle.weight": loss.cycle.weight,
+        "perceptual.reconstruction_weight": loss.perceptual.reconstruction_weight,
+    }
+    without = [f"loss.{name}=0" for name, weight in weights.items() if weight]
+    if without:
+        return f"{method} has no way back, so nothing for these terms; set {' '.join(without)}"
+    if not loss.contrastive.weight:
+        return (
+            f"loss.contrastive.weight is 0, and it is what holds {method}'s translations to their "
+            "scans; set it above 0"
+        )
     return None
 
 

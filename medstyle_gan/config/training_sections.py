@@ -143,3 +143,8 @@ class LoggingConfig(Section):
     log_every: PositiveInt = Field(50, description="steps between rows of metrics")
     panel_every: PositiveInt = Field(500, description="steps between sample panels")
     panel_samples: PositiveInt = Field(4, description="rows of a panel, fixed for the run")
+    mark: bool = Field(
+        True,
+        description="write SYNTHETIC into what the networks made, in sample panels and the "
+        "demo's picture",
+    )

@@ -19,8 +19,10 @@ OnProgress = Callable[[int, int], None]
 RUNS: Mapping[ChapterName, str] = {
     "fidelity": "medstyle_gan.evaluation.fidelity_chapter:run",
     "structure": "medstyle_gan.evaluation.structure:run",
+    "visual_effect": "medstyle_gan.evaluation.visual_effect:run",
     "robustness": "medstyle_gan.evaluation.robustness:run",
     "efficiency": "medstyle_gan.evaluation.efficiency:run",
+    "interpretability": "medstyle_gan.evaluation.interpretability:run",
     "hallucination": "medstyle_gan.evaluation.hallucination:run",
 }
 # Their figures are of one subject each, so subjects can be shared out.

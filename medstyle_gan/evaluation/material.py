@@ -42,6 +42,7 @@ class Material:
         intensities: what references are fitted to.
         notes: sentences for the report.
         facts: counts and sums for the report's provenance, without names and paths.
+        style_is_truth: whether the style volumes are the true ones of the subjects themselves.
     """
 
     subjects: Subjects
@@ -50,6 +51,7 @@ class Material:
     intensities: StyleIntensities
     notes: tuple[str, ...]
     facts: Mapping[str, Any]
+    style_is_truth: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def gather(
             "masks_given": subjects.masks_given,
             "style": facts,
         },
+        style_is_truth=prepared is None,
     )
 
 

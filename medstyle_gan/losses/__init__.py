@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medstyle_gan.losses.adversarial import AdversarialLoss
+from medstyle_gan.losses.contrastive import patch_nce
 from medstyle_gan.losses.cycle import l1
 from medstyle_gan.losses.low_pass import low_pass_l1
 from medstyle_gan.losses.perceptual import content_distance
@@ -15,7 +16,11 @@ __all__ = [
     "content_distance",
     "gram_matrix",
     "l1",
+<<<<<<< HEAD
     "low_pass_l1",
+=======
+    "patch_nce",
+>>>>>>> h_methods8
     "statistics_distance",
     "style_distance",
     "total_variation",

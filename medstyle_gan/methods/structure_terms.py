@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +46,8 @@ class StructureTerms:
         self._distances: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
             "gradient_correlation": gradient_correlation,
             "mind": mind_distance,
-            "ncc": lambda *x: local_correlation_distance(*x, window=window),
-            "mutual_information": lambda *x: information_lost(*x, bins=bins),
+            "ncc": partial(local_correlation_distance, window=window),
+            "mutual_information": partial(information_lost, bins=bins),
         }
 
     def __call__(
@@ -68,11 +69,10 @@ class StructureTerms:
         }
         acting = {name: weight for name, weight in weights.items() if weight}
         terms: dict[str, Term] = {}
-        for target, images in translated.items():
-            source = OTHER[target]
-            if not acting:
-                break
-            scan, x = self._grey(real[source]), self._grey(images)
+        for target, source in OTHER.items():
+            if not acting or target not in translated:
+                continue
+            scan, x = self._grey(real[source]), self._grey(translated[target])
             mask = foreground(scan) if self.config.region == "foreground" else None
             for name, weight in acting.items():
                 value = self._distances[name](x, scan, mask)

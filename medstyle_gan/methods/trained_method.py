@@ -111,6 +111,11 @@ class TrainedMethod(L.LightningModule, ABC):
         return {}
 
     @property
+    def helpers(self) -> dict[str, nn.Module]:
+        """What is trained with the generators and needed by no model, by its attribute's name."""
+        return {}
+
+    @property
     @abstractmethod
     def learning_rates(self) -> dict[str, float]:
         """Base learning rate of each optimiser, in their order, by what it trains."""
@@ -165,6 +170,7 @@ class TrainedMethod(L.LightningModule, ABC):
         return {
             **self.generators,
             **{f"{domain}_discriminator": d for domain, d in self.discriminators.items()},
+            **self.helpers,
         }
 
     def translate(self, images: Tensor, direction: Direction, ema: bool = True) -> Tensor:
@@ -201,7 +207,10 @@ class TrainedMethod(L.LightningModule, ABC):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the generators and one for the discriminators, where there are some."""
         betas = self._settings.betas
-        trained = {"generator": self.generators, "discriminator": self.discriminators}
+        trained = {
+            "generator": {**self.generators, **self.helpers},
+            "discriminator": self.discriminators,
+        }
         return [
             torch.optim.Adam(
                 parameters_of(trained[name].values()), lr=rate, betas=betas, fused=True

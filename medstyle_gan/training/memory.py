@@ -198,8 +198,11 @@ def _changed(config: Config, way: dict[str, Any]) -> Config:
 def _without_data(config: Config, channels: dict[str, int]) -> TrainedMethod:
     """The method with its VGG-19 terms, whichever their targets are."""
     # How large a body is depends on the samples: count all of them.
-    structure = config.loss.structure.model_copy(update={"region": "sample"})
-    loss = config.loss.model_copy(update={"structure": structure})
+    whole = {
+        name: getattr(config.loss, name).model_copy(update={"region": "sample"})
+        for name in ("structure", "contrastive")
+    }
+    loss = config.loss.model_copy(update=whole)
     config = config.model_copy(update={"loss": loss})
     kind = METHODS[config.method.name]
     layers = kind.layers(config.loss)

@@ -24,6 +24,7 @@ from medstyle_gan.inference.network.foretelling import (
     streaming_arrays,
 )
 from medstyle_gan.inference.network.network import Network
+from medstyle_gan.inference.network.stacks import slices_at_once
 from medstyle_gan.inference.outputs.job import Job
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.volumes import Volume, VolumeHeader, Workspace
@@ -148,7 +149,7 @@ class MemoryPlan:
         else:
             stacked = stacked_axis(data.plane)
             size = tuple(n for axis, n in enumerate(working.shape) if axis != stacked)
-            most = self.translator.config.inference.batch_size
+            most = slices_at_once(network, size)
             batches = {batch: self.network_bytes(batch, size) for batch in _batches(most)}
         for batch, passing in batches.items():
             taken = fixed + (0 if self._on_gpu() else passing)
