@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.loss_section import LossConfig
-<<<<<<< HEAD
-from medstyle_gan.config.network_sections import VGGConfig
-from medstyle_gan.config.training_sections import TrainingConfig
-=======
 from medstyle_gan.config.network_sections import GeneratorConfig, VGGConfig
->>>>>>> h_methods8
+from medstyle_gan.config.training_sections import TrainingConfig
 
 # Methods that learn one way only, and from the VGG-19's terms alone.
 _ONE_WAY = ("feedforward", "adain")

@@ -20,11 +20,12 @@ from medstyle_gan.config.loss_section import (
     StyleLossConfig,
     WeightedLossConfig,
 )
-<<<<<<< HEAD
-from medstyle_gan.config.method_rules import loss_fault, training_fault, vgg_fault
-=======
-from medstyle_gan.config.method_rules import generator_fault, loss_fault, vgg_fault
->>>>>>> h_methods8
+from medstyle_gan.config.method_rules import (
+    generator_fault,
+    loss_fault,
+    training_fault,
+    vgg_fault,
+)
 from medstyle_gan.config.method_section import (
     AdainConfig,
     CutConfig,

@@ -16,11 +16,8 @@ __all__ = [
     "content_distance",
     "gram_matrix",
     "l1",
-<<<<<<< HEAD
     "low_pass_l1",
-=======
     "patch_nce",
->>>>>>> h_methods8
     "statistics_distance",
     "style_distance",
     "total_variation",
