@@ -8,7 +8,8 @@ the deformation is coarse on purpose, and right where contrasts are learned, not
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +101,22 @@ def register(fixed: Anatomy, moving: Anatomy, seed: int) -> Registered | None:
     Returns:
         None where no start led to an overlap at all.
     """
+    with _one_thread():
+        return _registered(fixed, moving, seed)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """ITK's metric adds up in the order in which threads end, whatever the method is told."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _registered(fixed: Anatomy, moving: Anatomy, seed: int) -> Registered | None:
     coarse, middle, fine = (_compared(fixed, moving, cells) for cells in _CELLS)
     best: tuple[float, sitk.Transform] | None = None
     for start in _starts(fixed, moving):
@@ -172,7 +189,7 @@ def _deformed(images: _Compared, affine: sitk.Transform, seed: int) -> sitk.Tran
 
 def _method(images: _Compared, seed: int) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # more would add up in an order of their own
+    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
     share = min(1.0, _SAMPLES / images.still.GetNumberOfPixels())
