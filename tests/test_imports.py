@@ -29,8 +29,8 @@ IMAGE_LIBRARIES = {"av", "imageio", "tifffile", "pydicom", "itk"}
 IMAGE_READERS = {"imread", "read_image", "decode_image", "LoadImage", "LoadImaged", "nibabel.load"}
 OPENING_CALLS = {"nib.load", "nibabel.load", "Image.open", "PIL.Image.open", "plt.imread"}
 # SimpleITK registers what is in memory, too.
-OPENING_CALLS |= {f"{n}.{r}" for n in ("sitk", "SimpleITK") for r in ("ReadImage", "ImageFileReader")}
-OPENING_CALLS |= {f"{n}.ImageSeriesReader" for n in ("sitk", "SimpleITK")}
+SITK_READERS = ("ReadImage", "ImageFileReader", "ImageSeriesReader")
+OPENING_CALLS |= {f"{module}.{r}" for module in ("sitk", "SimpleITK") for r in SITK_READERS}
 FORBIDDEN = {
     "networks": {"lightning", "pytorch_lightning", "wandb", "yaml", "pydantic"},
     "losses": {"lightning", "pytorch_lightning", "wandb", "yaml", "pydantic"},
