@@ -83,7 +83,9 @@ class Known:
 
     def _run(self, name: ChapterName, candidates: Mapping[str, Candidate], own: str) -> Chapter:
         context = replace(self._context, translator=self._translators[own])
-        (chapter,) = run_chapters([name], self._subjects, candidates, context)
+        # One subject is enough where each model has a run of its own.
+        subjects = self._subjects[: 1 if name in _OF_THE_MODEL else None]
+        (chapter,) = run_chapters([name], subjects, candidates, context)
         return chapter
 
 

@@ -72,8 +72,10 @@ def _ways_to_lie() -> list[Callable[[Array], Array]]:
 def _with_lesions(subject: Subject) -> Array:
     assert subject.truth is not None
     painted = subject.truth.copy()
-    # In the white matter, so that they lie where lesions would, and well apart.
+    # Where the style is dark, so that they stand out, and well apart.
     deep = distance_transform_edt(subject.mask, sampling=subject.spacing) > 15
+    smooth = gaussian_filter(subject.truth, [_LESION / 4 / step for step in subject.spacing])
+    deep &= smooth < np.median(smooth[deep])
     rng = np.random.default_rng(0)
     for _ in range(_PAINTED):
         center = np.unravel_index(rng.choice(np.flatnonzero(deep)), deep.shape)
