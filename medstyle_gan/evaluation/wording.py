@@ -23,6 +23,8 @@ _TITLES = {
     "seconds": "time a volume",
     "peak_memory": "peak memory",
     "edge_shift_mm": "edge shift",
+    "corrupted_ssim": "SSIM under corruption",
+    "corrupted_gradient_correlation": "gradient correlation under corruption",
 }
 
 
@@ -32,7 +34,7 @@ def title(name: str, of: Mapping[str, str | float] | None = None) -> str:
     if not of:
         return words
     details = ", ".join(
-        f"{key.replace('_', ' ')} {value if isinstance(value, str) else number(value)}"
+        f"{key} {value if isinstance(value, str) else number(value)}".replace("_", " ")
         for key, value in of.items()
     )
     return f"{words} ({details})"
