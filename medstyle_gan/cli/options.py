@@ -50,15 +50,23 @@ def collection_options(args: argparse.Namespace) -> dict[str, object]:
     options: dict[str, object] = {}
     overrides: list[str] = []
     for name in ("scans", "style"):
-        paths: list[str] = []
-        for token in getattr(args, name) or ():
-            # A misspelt setting too, so that it is told as one and not as a missing file.
-            is_setting = _SETTING.match(token) and not Path(token).exists()
-            (overrides if is_setting else paths).append(token)
+        paths, among = split_paths(getattr(args, name))
+        overrides += among
         if paths:
             options[f"data.{name}"] = paths[0] if len(paths) == 1 else paths
     args.overrides = [*args.overrides, *overrides]
     return options
+
+
+def split_paths(tokens: Iterable[str] | None) -> tuple[list[str], list[str]]:
+    """Parts what followed an option of files into (files, overrides that stood between them)."""
+    paths: list[str] = []
+    overrides: list[str] = []
+    for token in tokens or ():
+        # A misspelt setting too, so that it is told as one and not as a missing file.
+        is_setting = _SETTING.match(token) and not Path(token).exists()
+        (overrides if is_setting else paths).append(token)
+    return paths, overrides
 
 
 def split_overrides(tokens: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -132,7 +132,7 @@ def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -
         fingerprint = fingerprint_volume(prepared, facts.shape, facts.spacing, facts.orientation)
     slices = to_slices(prepared.array, plane)
     with cache_file(array_path) as file:
-        _write_npy(file, slices)
+        write_slices(file, slices)
     mask = to_slices(prepared.foreground[None], plane)[:, 0]
     share = mask.mean(axis=(1, 2))
     inside = np.flatnonzero(share >= _BODY_SHARE * share.max())
@@ -200,7 +200,7 @@ def _center(mask: np.ndarray) -> list[float]:
     return [float(rows[0] + rows[-1]) / 2, float(columns[0] + columns[-1]) / 2]
 
 
-def _write_npy(file: Any, slices: np.ndarray) -> None:
+def write_slices(file: Any, slices: np.ndarray) -> None:
     """NumPy's format, slice by slice: the stack is a view, and a whole copy could be large."""
     header = {"descr": "<f4", "fortran_order": False, "shape": slices.shape}
     np.lib.format.write_array_header_1_0(file, header)

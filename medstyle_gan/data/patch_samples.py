@@ -12,7 +12,7 @@ from monai.transforms import BorderPad, RandAffine, RandFlip
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import affine_margins, plain_tensors
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.patch_drawing import Start, draw_patch_pair, start_at
+from medstyle_gan.data.patch_drawing import Start, draw_patch, draw_patch_pair, start_at
 
 
 class PatchSamples:
@@ -52,6 +52,10 @@ class PatchSamples:
     ) -> tuple[tuple[CachedVolume, Start], tuple[CachedVolume, Start]]:
         """A scan and a style patch, see `draw_patch_pair`."""
         return draw_patch_pair(scan, style, self._size, self._sampler, rng)
+
+    def place(self, volume: CachedVolume, rng: np.random.Generator) -> Start:
+        """A patch of a volume, see `draw_patch`."""
+        return draw_patch(volume, self._size, self._sampler, rng)
 
     def augmented(
         self, volume: CachedVolume, place: Start, state: np.random.RandomState

@@ -13,6 +13,7 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import keyed_bits
 from medstyle_gan.data.patch_samples import PatchSamples
+from medstyle_gan.data.pseudo_pairs import PseudoPairs
 from medstyle_gan.data.slice_samples import SliceSamples
 
 # Panels show the middle of the body, where there is most to see.
@@ -26,6 +27,10 @@ class Samples(Protocol):
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
     ) -> tuple[tuple[CachedVolume, Any], tuple[CachedVolume, Any]]:
         """A scan and a style volume, drawn independently, with a place in each."""
+        ...
+
+    def place(self, volume: CachedVolume, rng: np.random.Generator) -> Any:
+        """A place in a volume, drawn as a scan's is."""
         ...
 
     def augmented(
@@ -47,12 +52,17 @@ def make_samples(config: DataConfig) -> Samples:
 class UnpairedDataset(Dataset[dict[str, Any]]):
     """Sample `index` of the global batch sequence: `{"scan", "style", "index"}`.
 
+    The first `warm_samples` are of pseudo-pairs, with a `"weight"`: the same place of both, changed
+    alike, a subject of scans drawn evenly and then one of its pairs.
+
     Args:
         scan: the scans.
         style: the style collection; drawn independently of the scans.
         config: dims, sampler, augmentation, sample size and plane.
         seed: of every random choice.
         length: number of samples.
+        pseudo_pairs: what the first samples are of; needed where `warm_samples` is above 0.
+        warm_samples: how many those are.
     """
 
     def __init__(
@@ -62,7 +72,13 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         config: DataConfig,
         seed: int,
         length: int,
+        pseudo_pairs: PseudoPairs | None = None,
+        warm_samples: int = 0,
     ) -> None:
+        if warm_samples and pseudo_pairs is None:
+            raise ValueError("the first samples are of pseudo-pairs, and there are none")
+        self._by_subject = () if pseudo_pairs is None else pseudo_pairs.by_subject
+        self._warm_samples = warm_samples
         self._scan = scan
         self._style = style
         self._samples = make_samples(config)
@@ -75,12 +91,26 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`scan` and `style`, each (C, *sample_size) float32, and `index`."""
         bits = keyed_bits(self._seed, index)
+        if index < self._warm_samples:
+            return {**self._pseudo_pair(np.random.Generator(bits)), "index": index}
         scan, style = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
         state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
         return {
             "scan": self._samples.augmented(*scan, state),
             "style": self._samples.augmented(*style, state),
             "index": index,
+        }
+
+    def _pseudo_pair(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """`scan`, `style` and `weight` (1 or as many slices, *sample_size) in [0, 1]."""
+        pairs = self._by_subject[int(rng.integers(len(self._by_subject)))]
+        pair = pairs[int(rng.integers(len(pairs)))]
+        place, seed = self._samples.place(pair.scan, rng), int(rng.integers(2**32))
+        parts = {"scan": pair.scan, "style": pair.style, "weight": pair.weight}
+        # Each with a state of its own, from one seed: all are changed alike.
+        return {
+            name: self._samples.augmented(volume, place, np.random.RandomState(seed))
+            for name, volume in parts.items()
         }
 
 

@@ -8,7 +8,7 @@ import torch
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import SampleTransform
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.drawing import draw_pair
+from medstyle_gan.data.drawing import draw_pair, draw_slice
 
 
 class SliceSamples:
@@ -31,6 +31,10 @@ class SliceSamples:
     ) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
         """A scan and a style slice, see `draw_pair`."""
         return draw_pair(scan, style, self._sampler, rng)
+
+    def place(self, volume: CachedVolume, rng: np.random.Generator) -> int:
+        """A slice of a volume, see `draw_slice`."""
+        return draw_slice(volume, self._sampler, rng)
 
     def augmented(
         self, volume: CachedVolume, place: int, state: np.random.RandomState

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.slices import to_slices
 from medstyle_gan.evaluation.chapter import Array, Labels, Mask
 from medstyle_gan.inference import Translator
+
+if TYPE_CHECKING:
+    from medstyle_gan.evaluation.visual_effect.reader_study import ReaderStudy
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ class EvaluationContext:
         hounsfield: Whether native style values are Hounsfield units.
         parameters: Direction → numbers that its generator learned; empty where unknown.
         vgg: Weights of the feature network.
+        inception: A file of Inception-v3's weights, whose features then tell how real
+            translations look, in place of VGG-19's; None for the latter.
+        reader_study: What readers said of this model's translations; None where none were asked.
         segmenter: The user's frozen task: a volume (X, Y, Z) in the style's native units and its
             voxel size (mm) → labels (X, Y, Z), 0 being none; None where there is none.
         seed: Every random choice is keyed by it.
@@ -85,6 +93,8 @@ class EvaluationContext:
     hounsfield: bool = False
     parameters: Mapping[str, int] = field(default_factory=dict)
     vgg: VGGConfig = field(default_factory=VGGConfig)
+    inception: str | Path | None = None
+    reader_study: ReaderStudy | None = None
     segmenter: Callable[[Array, tuple[float, float, float]], Labels] | None = None
     seed: int = 0
     quick: bool = False

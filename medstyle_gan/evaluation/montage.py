@@ -14,14 +14,21 @@ from matplotlib.figure import Figure
 from medstyle_gan.data.preprocessing import display_image, slice_aspect
 from medstyle_gan.evaluation.chapter import TRANSLATION
 from medstyle_gan.evaluation.comparison import Comparison
+from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT
+from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.volumes import atomic_file
 
 _TITLES = ("scan", "translation", "truth", "translation − truth")
 _PANEL = 2.2  # inches
+_READABLE = 240  # shorter side of a slice with a label (pixels)
 
 
 def write_montage(
-    path: str | Path, comparisons: Sequence[Comparison], rows: int = 4, title: str = ""
+    path: str | Path,
+    comparisons: Sequence[Comparison],
+    rows: int = 4,
+    title: str = "",
+    mark: bool = True,
 ) -> None:
     """Draws axial slices, evenly spread over each pair's mask, as a PNG.
 
@@ -30,6 +37,7 @@ def write_montage(
         comparisons: At least one; each brings `rows` rows of four panels.
         rows: Slices of each.
         title: One line above.
+        mark: Write SYNTHETIC into the translations.
 
     Raises:
         UserError: The file cannot be written.
@@ -46,8 +54,11 @@ def write_montage(
         images = (comparison.scan, translation, comparison.truth, difference)
         for panel, image, name in zip(line, images, _TITLES, strict=True):
             is_difference = image is difference
+            shown_slice = display_image(image[None, :, :, z])
+            if mark and image is translation:
+                shown_slice = _marked(shown_slice)
             panel.imshow(
-                display_image(image[None, :, :, z]),
+                shown_slice,
                 cmap="RdBu_r" if is_difference else "gray",
                 vmin=-1,
                 vmax=1,
@@ -67,7 +78,17 @@ def write_montage(
     if title:
         figure.suptitle(title, fontsize=10)
     with atomic_file(path) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", metadata={PNG_TEXT: NOTE})
+
+
+def _marked(image: np.ndarray) -> np.ndarray:
+    """A slice in [-1, 1] with the label, its pixels repeated so that the label can be read."""
+    times = -(-_READABLE // min(image.shape))
+    enlarged = image.repeat(times, axis=0).repeat(times, axis=1)
+    grey = ((enlarged.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+    (labelled,) = mark_synthetic([grey], enlarged)
+    drawn = labelled != grey
+    return np.where(drawn, labelled / np.float32(127.5) - 1, enlarged)
 
 
 def _spread(mask: np.ndarray, count: int) -> np.ndarray:

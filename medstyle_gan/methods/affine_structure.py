@@ -115,7 +115,12 @@ def _one_map(content: Tensor, stylised: Tensor) -> Tensor:
     sign = 1.0 if float((centred * other).mean()) >= 0 else -1.0
     mean = stylised.mean(dim=(2, 3), keepdim=True)
     deviation = stylised.std(dim=(2, 3), keepdim=True, correction=0)
-    return mean + sign * deviation / luminance.std(correction=0).clamp_min(1e-6) * centred
+    slope = deviation / luminance.std(correction=0).clamp_min(1e-6)
+    # No steeper than what stays in [-1, 1]: clipped values would be edges, or lack them.
+    towards = sign * centred
+    up, down = (float(side.max().clamp_min(1e-6)) for side in (towards, -towards))
+    slope = slope.minimum((1 - mean) / up).minimum((1 + mean) / down)
+    return mean + slope * towards
 
 
 def _box(x: Tensor, radius: int) -> Tensor:

@@ -269,7 +269,7 @@ def _callbacks(
         *([Profiling(run.path / "profile", steps, period, throughput)] if profile else []),
         guards,
         metrics,
-        SamplePanels(run.samples, every.panel_every, panel_samples, throughput),
+        SamplePanels(run.samples, every.panel_every, panel_samples, throughput, every.mark),
     ]
     if validation is not None:
         validation.attach(metrics, throughput)

@@ -76,6 +76,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
                 torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             ):
                 terms, translated = method.generator_terms(real)
+                terms |= method.structure(0, real, translated)
                 judged = method.discriminator_terms(real, translated)
                 total = sum(term.value for term in (terms | judged).values())
             saved = sum(storage.nbytes() for storage in kept.values())
@@ -196,6 +197,13 @@ def _changed(config: Config, way: dict[str, Any]) -> Config:
 
 def _without_data(config: Config, channels: dict[str, int]) -> TrainedMethod:
     """The method with its VGG-19 terms, whichever their targets are."""
+    # How large a body is depends on the samples: count all of them.
+    whole = {
+        name: getattr(config.loss, name).model_copy(update={"region": "sample"})
+        for name in ("structure", "contrastive")
+    }
+    loss = config.loss.model_copy(update=whole)
+    config = config.model_copy(update={"loss": loss})
     kind = METHODS[config.method.name]
     layers = kind.layers(config.loss)
     regularizer = None

@@ -69,6 +69,12 @@ class Prepared:
                 f" each on {training.world_size} processes ({training.global_batch_size} together; "
                 "learning rates as configured, however many there are)"
             )
+        warm = ""
+        if data.pseudo_pairs is not None and start < training.warm_start.steps:
+            warm = (
+                f"; the first {training.warm_start.steps} steps are a warm start on "
+                + data.pseudo_pairs.describe()
+            )
         compiled = ", compiled," if training.compile else ""
         chosen = ""
         if training.precision == "auto":
@@ -78,7 +84,7 @@ class Prepared:
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
             f"batch {batch}{several}, {self.precision}{compiled} on {self.device.type}{chosen}, "
             f"{math.ceil(samples / training.global_batch_size)} steps an epoch of {samples} scan "
-            "samples"
+            f"samples{warm}"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
@@ -118,6 +124,11 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         data.on_progress = None
     data.setup("fit")
     refuse_differences(flat_fields(data.fingerprint()), "the data")
+    if state is None or state["step"] < config.training.warm_start.steps:
+        with FilesProgress("registering") as progress:
+            data.on_progress = progress.show if show_progress else None
+            first_on_machine(data.prepare_warm_start)
+            data.on_progress = None
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
     slices = config.data.sample_slices

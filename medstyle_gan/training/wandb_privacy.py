@@ -21,6 +21,7 @@ PRIVATE_FIELDS = (
     "data.pairs",
     "data.subject_pattern",
     "data.cache.folder",
+    "panel",
 )
 
 SETTINGS: dict[str, Any] = {

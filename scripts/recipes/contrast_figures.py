@@ -16,6 +16,7 @@ from medstyle_gan.methods.affine_structure import gradient_correlation
 from medstyle_gan.volumes import read_volume
 
 TRUTH = "true high contrast"
+NETWORK = "network alone"  # without the scan's structure
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,23 @@ def test_the_comparison(folder: Path, tmp_path: Path) -> None:
     assert seen["wide"] <= 0
 
 
-# NiiVue is no part of this repository: MEDSTYLE_NIIVUE says where its niivue.umd.js is.
+# NiiVue is no part of this repository: it is in the extra viewer, and MEDSTYLE_NIIVUE may say
+# where a niivue.umd.js is.
 NIIVUE = os.environ.get("MEDSTYLE_NIIVUE", "")
+SCRIPTS = [
+    pytest.param(
+        None,
+        id="extra",
+        marks=pytest.mark.skipif(
+            find_spec("ipyniivue") is None, reason="the extra viewer is not installed"
+        ),
+    ),
+    pytest.param(
+        NIIVUE,
+        id="file",
+        marks=pytest.mark.skipif(not NIIVUE, reason="MEDSTYLE_NIIVUE names no niivue.umd.js"),
+    ),
+]
 OPEN = """<script>addEventListener("load", async () => {
   document.getElementById("viewer-start").click();
   const said = document.getElementById("viewer-said");
@@ -129,13 +145,13 @@ OPEN = """<script>addEventListener("load", async () => {
 });</script>"""
 
 
-@pytest.mark.skipif(not NIIVUE, reason="MEDSTYLE_NIIVUE names no niivue.umd.js")
-def test_the_viewer_draws(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_viewer_draws(tmp_path: Path, script: str | None) -> None:
     thresholds = read_thresholds()
     subject = phantom_subject(0)
     evaluation = replace(
         made_evaluation(thresholds),
-        viewer=read_viewer(NIIVUE),
+        viewer=read_viewer(script),
         volumes=volumes_within([subject], all_candidates("true", [subject]), 2**20),
     )
     write_report(tmp_path / "report", [evaluation], thresholds)

@@ -80,6 +80,14 @@ def test_gradients_correlate_as_wanted_at_the_defaults(
     torch.testing.assert_close(result.mean(), stylised.mean(), atol=0.1, rtol=0)
 
 
+def test_the_floor_is_kept_where_values_would_be_clipped() -> None:
+    content = torch.full((1, 1, 64, 64), -1.0, dtype=torch.float64)
+    content[..., 20:44, 20:44] = 0.3 * smooth(0, size=24) + 0.5
+    stylised = torch.where(content > -1, -0.8 * content, content) + 0.3 * smooth(1, cells=32)
+    result = keep_structure(content, stylised.clamp(-1, 1), None, 0.01, 0.99)
+    assert gradient_correlation(content, result) >= 0.99
+
+
 def test_correlation_against_numpy_and_its_ends() -> None:
     one, other = smooth(0), smooth(1)
 

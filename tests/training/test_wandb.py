@@ -433,9 +433,14 @@ def test_every_setting_that_takes_text_was_considered() -> None:
         "data.pairs.names.scan",
         "data.pairs.names.style",
         "data.pairs.names.mask",
+        "data.pairs.names.labels",
+        "data.pairs.names.lesions",
         "data.subject_pattern",
         "data.cache.folder",
         "vgg.weights",
+        "panel.title",
+        "panel.captions",
     }, "a new setting takes text: if it can name a file or a subject, add it to PRIVATE_FIELDS"
     assert "subject_pattern" not in public
     assert "pairs" not in public
+    assert "panel" not in json.loads(public)

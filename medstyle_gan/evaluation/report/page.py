@@ -78,6 +78,17 @@ def report_page(evaluation: Evaluation, thresholds: Thresholds) -> str:
     )
 
 
+def summary_page(evaluation: Evaluation) -> str:
+    """The verdicts and each chapter's main table alone; it names no subject."""
+    tables = [
+        (title(chapter.name).capitalize(), table)
+        for chapter in evaluation.chapters
+        for table in chapter_tables(chapter, evaluation.seed)
+        if not table.title
+    ]
+    return _render("summary.html.j2", evaluation=evaluation, tables=tables)
+
+
 def comparison_page(evaluations: Sequence[Evaluation], comparison: Comparison) -> str:
     """The page that compares several models, and leads to each one's own."""
     return _render(

@@ -13,11 +13,15 @@ from medstyle_gan.evaluation.context import EvaluationContext
 from medstyle_gan.evaluation.robustness.corruptions import CORRUPTIONS, SEVERITIES
 from medstyle_gan.evaluation.robustness.pictures import corrupted_montage, curve_grid
 from medstyle_gan.evaluation.robustness.scoring import SLICES, Curve, curves
+from medstyle_gan.evaluation.sharing import shared_out
 
 MOST_SUBJECTS = 4
 _KEY = 4  # of this chapter's random choices
 
 Curves = dict[tuple[str, str], Curve]
+_Given = tuple[
+    Sequence[Subject], Mapping[str, Candidate], Sequence[float], int | None, Sequence[int]
+]
 
 
 def run(
@@ -44,17 +48,33 @@ def run(
     found: dict[str, Curves] = {}
     count = min(len(subjects), 1 if context.quick else MOST_SUBJECTS)
     paired = []
-    for index in range(count):
-        subject = subjects[index]
-        seed = int(context.rng(_KEY, index).integers(2**31))
-        own = curves(subject, candidates, CORRUPTIONS, severities, slices, seed)
-        found[subject.name] = own
-        paired.append(subject.truth is not None)
-        figures += _figures(subject.name, own, "ssim" if paired[-1] else "gradient_correlation")
+    given: _Given = (
+        subjects,
+        candidates,
+        severities,
+        slices,
+        [_seed(context, i) for i in range(count)],
+    )
+    for name, own, has_truth in shared_out(_of_subject, given, count, context.workers):
+        found[name] = own
+        paired.append(has_truth)
+        figures += _figures(name, own, "ssim" if has_truth else "gradient_correlation")
     notes = _notes(all(paired), slices, count, len(subjects))
     metric = "SSIM" if all(paired) else "gradient correlation"
     pictures = _pictures(subjects[0], found, candidates, context, metric)
     return Chapter("robustness", tuple(figures), pictures, tuple(notes))
+
+
+def _of_subject(given: _Given, index: int) -> tuple[str, Curves, bool]:
+    """A subject's name, its curves, and whether it has a truth."""
+    subjects, candidates, severities, slices, seeds = given
+    subject = subjects[index]
+    own = curves(subject, candidates, CORRUPTIONS, severities, slices, seeds[index])
+    return subject.name, own, subject.truth is not None
+
+
+def _seed(context: EvaluationContext, index: int) -> int:
+    return int(context.rng(_KEY, index).integers(2**31))
 
 
 def _translates_slices(context: EvaluationContext) -> bool:
@@ -100,9 +120,9 @@ def _pictures(
 ) -> tuple[Picture, ...]:
     pictures = [curve_grid(list(found.values()), list(candidates), metric)]
     if TRANSLATION in candidates:
-        seed = int(context.rng(_KEY, 0).integers(2**31))
         slices = SLICES if _translates_slices(context) else None
-        pictures.append(corrupted_montage(subject, candidates[TRANSLATION], seed, slices))
+        montage = corrupted_montage(subject, candidates[TRANSLATION], _seed(context, 0), slices)
+        pictures.append(montage)
     return tuple(pictures)
 
 

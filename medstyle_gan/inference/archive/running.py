@@ -136,7 +136,7 @@ def run_translation(
             another process is writing the same files; at the end, where the manifest could
             not be written.
     """
-    for folder in {job.output.parent for job in jobs}:
+    for folder in {job.output.parent for job in jobs if not job.fault}:
         ensure_writable_folder(folder)
     shard = shard or Shard()
     work = _Work(
@@ -277,7 +277,7 @@ def _row(
 def _without_paths(reason: str, job: Job, out: Path | None) -> str:
     """A reason with the names that the manifest has in place of this machine's paths."""
     if job.fault:
-        return "shares its output's name with another input, which the command named at its end"
+        return job.told
     said = reason
     for number, source in enumerate(job.files, start=1):
         said = said.replace(str(source), f"file {number}" if job.private else source.name)

@@ -179,6 +179,33 @@ def test_bids_derivatives_are_a_dataset(tmp_path: Path, model: Path, write_scan:
     assert main(command) == 0
 
 
+def test_a_file_without_a_bids_name_is_told_before_and_fails_alone(
+    tmp_path: Path, model: Path, write_scan: WriteScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan("raw/sub-01/anat/sub-01_T1w.nii.gz")
+    bad, out = write_scan("raw/sub-01/anat/patient.nii.gz", seed=1), tmp_path / "out"
+    command = ["translate", str(model), str(tmp_path / "raw"), "-o", str(out), "--bids", "T2w"]
+    assert main(command) == 1
+    errors = capsys.readouterr().err
+    reason = f"{bad}: is not named as BIDS names it"
+    assert errors.index("1 of 2 inputs will not be translated") < errors.index(
+        "1 of 2 files failed"
+    )
+    assert errors.count(reason) == 2
+    rows = rows_of(out)
+    assert rows.keys() == {
+        "sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz",
+        "sub-01/anat/patient.nii.gz",
+    }
+    failed = rows["sub-01/anat/patient.nii.gz"]
+    assert (failed["status"], failed["warnings"]) == (
+        "failed",
+        "has no BIDS name, which --bids needs",
+    )
+    assert not (out / "sub-01/anat/patient.nii.gz").exists()
+    assert main(command) == 1  # what is done is skipped
+
+
 def test_giving_up_stops_files_at_work_and_leaves_nothing_half(
     tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "transpose": {"name": "resnet", "ngf": 4, "blocks": 1, "upsampling": "transpose"},
     "unet": {"name": "unet", "ngf": 4, "levels": 3},
     "switchable": {"name": "switchable", "ngf": 4, "blocks": 1, "code_size": 4},
+    "residual": {"name": "resnet", "ngf": 4, "blocks": 1, "residual": True},
 }
 
 
@@ -229,6 +230,15 @@ def test_windows_can_be_asked_for() -> None:
     np.testing.assert_array_equal(asked, translate_windows(network, volume))
     np.testing.assert_array_equal(by_default, translate_whole(network, volume))
     assert np.abs(asked - by_default).max() > 0.01
+
+
+def test_attention_sees_everything_at_once_and_goes_by_windows() -> None:
+    generator = generator_of({"name": "resnet", "ngf": 4, "blocks": 1, "attention": 1}, 3)
+    assert not can_stream(generator)
+    volume, foreground = images((1, 16, 12, 8)), np.ones((16, 12, 8), bool)
+    network = network_of(generator, 3)
+    translated, _ = translate_body(network, volume, foreground, -1.0)
+    np.testing.assert_array_equal(translated, translate_windows(network, volume))
 
 
 def test_a_training_or_wrapped_network_is_not_streamed() -> None:

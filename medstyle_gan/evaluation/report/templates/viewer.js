@@ -11,8 +11,8 @@
     const base64 = files[Number(subject.value)][image.value];
     if (!base64) { said.textContent = "there is none"; return; }
     while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
-    const volume = await niivue.NVImage.loadFromBase64({ base64, name: "volume.nii.gz" });
-    viewer.addVolume(volume);
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    await viewer.loadFromArrayBuffer(bytes.buffer, "volume.nii.gz");
     viewer.drawScene();
     said.textContent = `${subject.selectedOptions[0].text}, ${image.selectedOptions[0].text}`;
   };
