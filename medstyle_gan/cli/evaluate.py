@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from medstyle_gan.cli.options import (
     add_collection_arguments,
     add_config_arguments,
+    add_device_argument,
+    add_precision_argument,
     collection_options,
     split_overrides,
 )
@@ -136,17 +138,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="draw less, for a first look; figures are rougher"
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto (a GPU where there is one), cpu, cuda, cuda:1 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16"),
-        default="auto",
-        help="auto takes bf16 where the hardware has it, fp32 is exact (default: %(default)s)",
-    )
+    add_device_argument(parser)
+    add_precision_argument(parser)
     add_config_arguments(parser, positionals=False)
 
 

@@ -38,6 +38,25 @@ def add_config_arguments(parser: argparse.ArgumentParser, positionals: bool = Tr
         )
 
 
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device`: where trained networks run."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto (a GPU where there is one), cpu, cuda, cuda:1 (default: %(default)s)",
+    )
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--precision`: the arithmetic of trained networks."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="auto takes bf16 where the hardware has it, fp32 is exact (default: %(default)s)",
+    )
+
+
 def add_collection_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `--scans` and `--style`, each of one or several paths; see `collection_options`."""
     what = "folder, glob, .txt/.csv list or .json datalist (several may follow each other)"

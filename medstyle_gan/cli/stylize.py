@@ -6,7 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from medstyle_gan.cli.options import add_config_arguments, resolve_config, split_paths
+from medstyle_gan.cli.options import (
+    add_config_arguments,
+    add_device_argument,
+    resolve_config,
+    split_paths,
+)
 from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,11 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-mark", action="store_true", help="no visible SYNTHETIC in pictures (sidecars stay)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what exists at OUT")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto (a GPU where there is one), cpu, cuda, cuda:1 (default: %(default)s)",
-    )
+    add_device_argument(parser)
     add_config_arguments(parser, positionals=False)
 
 

@@ -13,6 +13,8 @@ from medstyle_gan.cli.many_processes import interrupted_by_sigterm, run_in_proce
 from medstyle_gan.cli.model_settings import resolve_inference
 from medstyle_gan.cli.options import (
     add_config_arguments,
+    add_device_argument,
+    add_precision_argument,
     refuse_secrets_in_output,
     split_overrides,
 )
@@ -131,17 +133,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resident memory of a process; fewer slices go at once, and large volumes lie on "
         "the disk of OUT meanwhile, to keep within it (default: %(default)s)",
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto (a GPU where there is one), cpu, cuda, cuda:1 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16"),
-        default="auto",
-        help="auto takes bf16 where the hardware has it, fp32 is exact (default: %(default)s)",
-    )
+    add_device_argument(parser)
+    add_precision_argument(parser)
     add_config_arguments(parser, positionals=False)
 
 
