@@ -95,6 +95,8 @@ class Page:
         )
         self._call("Page.navigate", url=self._url)
         self._until(lambda: self._loaded)
+        # `autofocus` comes with the first frame: keys pressed before would go nowhere.
+        self.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
         return self
 
     def __exit__(self, *_: object) -> None:
