@@ -21,23 +21,29 @@ from medstyle_gan.networks import adapt_channels
 from medstyle_gan.volumes import Volume
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
-_FLAT = 1e-4  # range of a slice that has no edges to speak of ([-1, 1] units)
 
-
-def with_structure_of(content: Tensor, image: Tensor, settings: StructureFields) -> Tensor:
+def with_structure_of(
+    content: Tensor, image: Tensor, settings: StructureFields, inside: Tensor | None = None
+) -> Tensor:
     """An image as a local affine map of another, by the settings.
 
     Args:
         content: `(1, 1 | 3, H, W)` in [-1, 1]; of a grey image's content the luminance counts.
         image: `(1, 1 | 3, H, W)` in [-1, 1].
         settings: its window, epsilon and floor.
+        inside: bool `(H, W)`, where the floor is held; None is everywhere.
 
     Returns:
         The shape of `image`, in [-1, 1].
     """
     guide = adapt_channels(content, 1) if image.shape[1] == 1 else content
     return keep_structure(
-        guide, image, settings.guide_radius, settings.guide_epsilon, settings.structure_floor
+        guide,
+        image,
+        settings.guide_radius,
+        settings.guide_epsilon,
+        settings.structure_floor,
+        inside,
     )
 
 
@@ -68,7 +74,7 @@ def native_with_structure(
     Returns:
         The translation in native units, `(X0, Y0, Z0)` or `(X0, Y0, Z0, C)` float32 as
         `restore_array` gives it, and the least correlation of a slice's gradients with the
-        volume's, None where all slices are flat. Background stays exact; at a resampled body's
+        volume's inside the body, None where all slices are flat. Background stays exact; at a resampled body's
         edge it fades in.
     """
     outside = scale.to_unit(np.array([background], dtype=np.float32))
@@ -89,12 +95,14 @@ def native_with_structure(
         if not share.any():
             pixels[...] = background
             continue
-        guide = np.where(share > 0.5, prepared.scale.to_unit(own), prepared.unit_background)
+        within = share > 0.5
+        guide = np.where(within, prepared.scale.to_unit(own), prepared.unit_background)
         content = torch.from_numpy(guide.astype(np.float32))[None]
         image = torch.from_numpy(np.moveaxis(np.atleast_3d(pixels), -1, 0).copy())[None]
-        mapped = with_structure_of(content, image, settings)
-        if float(mapped.max() - mapped.min()) > _FLAT:
-            correlation = gradient_correlation(content, mapped)
+        inside = torch.from_numpy(np.ascontiguousarray(within))
+        mapped = with_structure_of(content, image, settings, inside)
+        correlation = gradient_correlation(content, mapped, inside)
+        if correlation != 0:  # it has edges
             least = correlation if least is None else min(least, correlation)
         native = np.moveaxis(scale.from_unit(mapped[0].numpy()), 0, -1).reshape(pixels.shape)
         opacity = share.reshape(share.shape + (1,) * (pixels.ndim - 2))

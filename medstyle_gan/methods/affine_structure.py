@@ -48,7 +48,12 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, epsilon: float) -> 
 
 
 def keep_structure(
-    content: Tensor, stylised: Tensor, radius: int | None, epsilon: float, floor: float
+    content: Tensor,
+    stylised: Tensor,
+    radius: int | None,
+    epsilon: float,
+    floor: float,
+    inside: Tensor | None = None,
 ) -> Tensor:
     """A local affine map of the content that looks like the stylised picture.
 
@@ -62,24 +67,27 @@ def keep_structure(
         radius: of the windows; None is a sixteenth of the shorter side.
         epsilon: see `guided_filter`.
         floor: least `gradient_correlation` with the content.
+        inside: bool `(H, W)`, where that is looked at: a body's outline against the air, the same
+            in all of its images, would hide what is within. None is everywhere.
 
     Returns:
         `(1, K, H, W)` in [-1, 1].
     """
     radius = radius or max(2, min(content.shape[-2:]) // 16)
     local = guided_filter(content, stylised, radius, epsilon)
-    if gradient_correlation(content, local.clamp(-1, 1)) >= floor:
+    if gradient_correlation(content, local.clamp(-1, 1), inside) >= floor:
         return local.clamp(-1, 1)
-    whole = _one_map(content, stylised)
+    whole = _one_map(content, stylised, inside)
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         share = (low + high) / 2
         mixed = torch.lerp(local, whole, share).clamp(-1, 1)
-        low, high = (low, share) if gradient_correlation(content, mixed) >= floor else (share, high)
+        kept = gradient_correlation(content, mixed, inside) >= floor
+        low, high = (low, share) if kept else (share, high)
     return torch.lerp(local, whole, high).clamp(-1, 1)
 
 
-def gradient_correlation(image: Tensor, other: Tensor) -> float:
+def gradient_correlation(image: Tensor, other: Tensor, inside: Tensor | None = None) -> float:
     """How far the edges of two images are the same ones: Pearson's r of their gradients' size.
 
     Of luminances, with forward differences; an image without any edge has none in common: 0.
@@ -87,6 +95,7 @@ def gradient_correlation(image: Tensor, other: Tensor) -> float:
     Args:
         image: `(1, 1 | 3, H, W)`.
         other: `(1, 1 | 3, H, W)`.
+        inside: bool `(H, W)`; differences count where both pixels are inside. None is everywhere.
 
     Returns:
         In [-1, 1].
@@ -96,29 +105,38 @@ def gradient_correlation(image: Tensor, other: Tensor) -> float:
         luminance = adapt_channels(at_least_fp32(x), 1)
         down = luminance.diff(dim=2)[..., :-1]
         right = luminance.diff(dim=3)[..., :-1, :]
-        sizes.append(torch.hypot(down, right).flatten().double())
+        size = torch.hypot(down, right)[0, 0].double()
+        if inside is not None:
+            size = size[inside[:-1, :-1] & inside[1:, :-1] & inside[:-1, 1:]]
+        sizes.append(size.flatten())
+    if not len(sizes[0]):
+        return 0.0
     one, two = (size - size.mean() for size in sizes)
     norm = float(one.norm() * two.norm())
     return float(one @ two) / norm if norm > 0 else 0.0
 
 
-def _one_map(content: Tensor, stylised: Tensor) -> Tensor:
+def _one_map(content: Tensor, stylised: Tensor, inside: Tensor | None) -> Tensor:
     """The affine map of the content's luminance that has the stylised channels' statistics.
 
     Its slopes are not those of a regression, which would flatten a style that has little in
     common with the content, but ratios of deviations, all with the sign of the luminances'
     covariance.
     """
+    here = torch.ones_like(content[0, 0], dtype=torch.bool) if inside is None else inside
+    if not here.any():
+        return stylised
     luminance = adapt_channels(at_least_fp32(content), 1)
-    centred = luminance - luminance.mean()
     other = adapt_channels(at_least_fp32(stylised), 1)
-    sign = 1.0 if float((centred * other).mean()) >= 0 else -1.0
-    mean = stylised.mean(dim=(2, 3), keepdim=True)
-    deviation = stylised.std(dim=(2, 3), keepdim=True, correction=0)
-    slope = deviation / luminance.std(correction=0).clamp_min(1e-6)
+    centred = luminance - luminance[..., here].mean()
+    sign = 1.0 if float((centred * other)[..., here].mean()) >= 0 else -1.0
+    values = at_least_fp32(stylised)[..., here]
+    mean = values.mean(dim=2)[..., None, None]
+    deviation = values.std(dim=2, correction=0)[..., None, None]
+    slope = deviation / luminance[..., here].std(correction=0).clamp_min(1e-6)
     # No steeper than what stays in [-1, 1]: clipped values would be edges, or lack them.
     towards = sign * centred
-    up, down = (float(side.max().clamp_min(1e-6)) for side in (towards, -towards))
+    up, down = (float(side[..., here].max().clamp_min(1e-6)) for side in (towards, -towards))
     slope = slope.minimum((1 - mean) / up).minimum((1 + mean) / down)
     return mean + slope * towards
 

@@ -100,3 +100,15 @@ def test_correlation_against_numpy_and_its_ends() -> None:
     assert gradient_correlation(one, other) == pytest.approx(expected, abs=1e-6)
     assert gradient_correlation(one, -0.3 * one + 0.1) == pytest.approx(1)
     assert gradient_correlation(one, torch.zeros_like(one)) == 0
+
+
+def test_correlation_and_floor_inside_a_body_alone() -> None:
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[12:50, 9:55] = True
+    one, other = (torch.where(inside, 0.4 * smooth(seed) + 0.6, -1.0) for seed in (0, 1))
+    cut = [x[..., 12:50, 9:55] for x in (one, other)]
+    assert gradient_correlation(one, other, inside) == pytest.approx(gradient_correlation(*cut))
+    assert gradient_correlation(one, other) > 0.9  # the outline
+    result = keep_structure(one, other, 2, 0.001, 0.95, inside)
+    assert gradient_correlation(one, result, inside) >= 0.95
+    assert gradient_correlation(one, one, torch.zeros_like(inside)) == 0
