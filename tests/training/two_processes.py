@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,17 @@ from medstyle_gan.training.validation import Validation
 
 
 class Recorder(L.Callback):
-    """Notes losses of all steps, gradients of the first, and the best score."""
+    """Notes losses of all steps, gradients of the first, and the best score.
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
+    Args:
+        interrupt_at: step at which this process gets a signal to end.
+        pause: seconds that each step takes longer.
+    """
+
+    def __init__(self, interrupt_at: int | None = None, pause: float = 0) -> None:
         self.notes: dict[str, Any] = {"losses": []}
         self.interrupt_at = interrupt_at
+        self.pause = pause
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -50,6 +57,7 @@ class Recorder(L.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, CycleGAN)
+        time.sleep(self.pause)
         self.notes["losses"].append({k: float(v) for k, v in pl_module.logged.items()})
         if pl_module.step == 1:
             self.notes["gradients"] = {
@@ -66,7 +74,7 @@ class Recorder(L.Callback):
 
 def run_case(case: dict[str, Any], rank: int) -> dict[str, Any]:
     """Train, and return what was noted."""
-    recorder = Recorder(case.get("interrupt", {}).get(str(rank)))
+    recorder = Recorder(case.get("interrupt", {}).get(str(rank)), case.get("pause", 0))
     spoken: list[str] = []
     overrides = case["overrides"] | case.get("rank_overrides", {}).get(str(rank), {})
     ddp: list[dict[str, Any]] = []
