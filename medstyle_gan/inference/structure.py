@@ -74,8 +74,8 @@ def native_with_structure(
     Returns:
         The translation in native units, `(X0, Y0, Z0)` or `(X0, Y0, Z0, C)` float32 as
         `restore_array` gives it, and the least correlation of a slice's gradients with the
-        volume's inside the body, None where all slices are flat. Background stays exact; at a resampled body's
-        edge it fades in.
+        volume's inside the body, None where all slices are flat. Background stays exact; at a
+        resampled body's edge it fades in.
     """
     outside = scale.to_unit(np.array([background], dtype=np.float32))
     body = prepared.zeros(1)
@@ -99,9 +99,9 @@ def native_with_structure(
         guide = np.where(within, prepared.scale.to_unit(own), prepared.unit_background)
         content = torch.from_numpy(guide.astype(np.float32))[None]
         image = torch.from_numpy(np.moveaxis(np.atleast_3d(pixels), -1, 0).copy())[None]
-        inside = torch.from_numpy(np.ascontiguousarray(within))
-        mapped = with_structure_of(content, image, settings, inside)
-        correlation = gradient_correlation(content, mapped, inside)
+        there = torch.from_numpy(np.ascontiguousarray(within))
+        mapped = with_structure_of(content, image, settings, there)
+        correlation = gradient_correlation(content, mapped, there)
         if correlation != 0:  # it has edges
             least = correlation if least is None else min(least, correlation)
         native = np.moveaxis(scale.from_unit(mapped[0].numpy()), 0, -1).reshape(pixels.shape)
