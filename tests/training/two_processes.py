@@ -44,6 +44,7 @@ class Recorder(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, CycleGAN)
+        time.sleep(self.pause)
         self.notes.setdefault("indices", []).append(batch["index"].tolist())
         if pl_module.step + 1 == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -57,7 +58,6 @@ class Recorder(L.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, CycleGAN)
-        time.sleep(self.pause)
         self.notes["losses"].append({k: float(v) for k, v in pl_module.logged.items()})
         if pl_module.step == 1:
             self.notes["gradients"] = {
