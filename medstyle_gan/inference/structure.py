@@ -16,7 +16,7 @@ from medstyle_gan.config.inference_sections import StructureFields
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, ras_array, restore_array
 from medstyle_gan.data.resampling import to_ras
-from medstyle_gan.methods.affine_structure import gradient_correlation, keep_structure
+from medstyle_gan.methods.affine_structure import gradient_correlation, interior, keep_structure
 from medstyle_gan.networks import adapt_channels
 from medstyle_gan.volumes import Volume
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
@@ -27,11 +27,14 @@ def with_structure_of(
 ) -> Tensor:
     """An image as a local affine map of another, by the settings.
 
+    The maps are fitted, and the floor is held, in the body's interior: they go on from there to
+    its rim.
+
     Args:
         content: `(1, 1 | 3, H, W)` in [-1, 1]; of a grey image's content the luminance counts.
         image: `(1, 1 | 3, H, W)` in [-1, 1].
         settings: its window, epsilon and floor.
-        inside: bool `(H, W)`, where the floor is held; None is everywhere.
+        inside: bool `(H, W)`, the body; None is everywhere.
 
     Returns:
         The shape of `image`, in [-1, 1].
@@ -43,7 +46,7 @@ def with_structure_of(
         settings.guide_radius,
         settings.guide_epsilon,
         settings.structure_floor,
-        inside,
+        None if inside is None else interior(inside),
     )
 
 
@@ -74,7 +77,7 @@ def native_with_structure(
     Returns:
         The translation in native units, `(X0, Y0, Z0)` or `(X0, Y0, Z0, C)` float32 as
         `restore_array` gives it, and the least correlation of a slice's gradients with the
-        volume's inside the body, None where all slices are flat. Background stays exact; at a
+        volume's in the body's interior, None where all slices are flat. Background stays exact; at a
         resampled body's edge it fades in.
     """
     outside = scale.to_unit(np.array([background], dtype=np.float32))
@@ -101,7 +104,7 @@ def native_with_structure(
         image = torch.from_numpy(np.moveaxis(np.atleast_3d(pixels), -1, 0).copy())[None]
         there = torch.from_numpy(np.ascontiguousarray(within))
         mapped = with_structure_of(content, image, settings, there)
-        correlation = gradient_correlation(content, mapped, there)
+        correlation = gradient_correlation(content, mapped, interior(there))
         if correlation != 0:  # it has edges
             least = correlation if least is None else min(least, correlation)
         native = np.moveaxis(scale.from_unit(mapped[0].numpy()), 0, -1).reshape(pixels.shape)

@@ -122,15 +122,16 @@ class Stylizer:
         code = self.transfer.transfer(self.transfer.encode_content(working), self.style, guidance)
         with torch.no_grad():
             stylised = adapt_channels(self.transfer.decode(code), self.work_channels)
-            result = self._finished(content, resized(stylised, self.size).cpu())
+            inside = None if regions is None else torch.stack(regions).amax(0)[0, 0].cpu() > 0.5
+            result = self._finished(content, resized(stylised, self.size).cpu(), inside)
             return result, stylised - working
 
-    def _finished(self, content: Tensor, stylised: Tensor) -> Tensor:
+    def _finished(self, content: Tensor, stylised: Tensor, inside: Tensor | None) -> Tensor:
         settings = self.settings
         own = adapt_channels(content, self.channels)
         luminance = adapt_channels(content, 1)
         if settings.structure == "preserved":
-            stylised = with_structure_of(content, stylised, settings)
+            stylised = with_structure_of(content, stylised, settings, inside)
         # The same amount on all channels changes luminance alone, not the colour differences.
         if settings.keep == "colour":
             stylised = own + (stylised - luminance)

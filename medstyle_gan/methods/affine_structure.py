@@ -16,9 +16,30 @@ from medstyle_gan.networks.precision import at_least_fp32
 
 # Halvings of the interval that holds the least share of the map of the whole picture.
 _BISECTIONS = 6
+# Pixels of a body next to the air whose gradients may be those of the air (`interior`), and the
+# share of a body that must be left without them.
+_RIM = 2
+_LEAST_INTERIOR = 0.25
 
 
-def guided_filter(guide: Tensor, image: Tensor, radius: int, epsilon: float) -> Tensor:
+def interior(inside: Tensor) -> Tensor:
+    """A body without its rim of two pixels; all of a body that is hardly more than rim.
+
+    Coarse masks reach a pixel or so into the air, and the step there is higher than all edges
+    within: a correlation of gradients would tell of that step alone.
+
+    Args:
+        inside: bool `(H, W)`.
+    """
+    # What lies beyond the border counts as body: a mask that is cut off there has no rim there.
+    outside = (~inside).float()[None, None]
+    deep = F.max_pool2d(outside, 2 * _RIM + 1, 1, _RIM)[0, 0] == 0
+    return deep if deep.sum() >= _LEAST_INTERIOR * inside.sum() else inside
+
+
+def guided_filter(
+    guide: Tensor, image: Tensor, radius: int, epsilon: float, inside: Tensor | None = None
+) -> Tensor:
     """Local affine maps of a guide that come closest to an image (He et al. 2013, eq. 5-8, 19).
 
     Args:
@@ -26,25 +47,36 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, epsilon: float) -> 
         image: `(B, K, H, W)`, each channel mapped from all of the guide's.
         radius: half side of the windows, which have 2·radius + 1 pixels a side.
         epsilon: variance of the guide below which a window counts as flat.
+        inside: bool `(H, W)`, pixels that maps are fitted to, and windows around them; the step
+            from a body to the air, in all images the same, would decide every map near it. None
+            is everywhere.
 
     Returns:
-        `(B, K, H, W)`: mean over the windows around each pixel of A · guide + b.
+        `(B, K, H, W)`: mean over the windows around each pixel of A · guide + b; the image where
+        no window is.
     """
     guide, image = at_least_fp32(guide), at_least_fp32(image)
     channels = guide.shape[1]
-    mean, target = _box(guide, radius), _box(image, radius)
+    here = torch.ones_like(guide[0, 0]) if inside is None else inside.to(guide)
+    share = _box(here[None, None], radius)
+
+    def box(x: Tensor) -> Tensor:
+        return _box(x * here, radius) / share.clamp_min(1e-12)
+
+    mean, target = box(guide), box(image)
     # (B, H, W, C, C) and (B, H, W, C, K)
     products = guide[:, :, None] * guide[:, None]
-    variance = _box(products.flatten(1, 2), radius).unflatten(1, (channels, channels))
+    variance = box(products.flatten(1, 2)).unflatten(1, (channels, channels))
     variance = (variance - mean[:, :, None] * mean[:, None]).movedim((1, 2), (-2, -1))
     products = guide[:, :, None] * image[:, None]
-    covariance = _box(products.flatten(1, 2), radius).unflatten(1, (channels, -1))
+    covariance = box(products.flatten(1, 2)).unflatten(1, (channels, -1))
     covariance = (covariance - mean[:, :, None] * target[:, None]).movedim((1, 2), (-2, -1))
     ridge = epsilon * torch.eye(channels, dtype=guide.dtype, device=guide.device)
     slopes = torch.linalg.solve(variance + ridge, covariance).movedim((-2, -1), (1, 2))
     offsets = target - (slopes * mean[:, :, None]).sum(dim=1)
-    slopes = _box(slopes.flatten(1, 2), radius).unflatten(1, (channels, -1))
-    return (slopes * guide[:, :, None]).sum(dim=1) + _box(offsets, radius)
+    slopes = box(slopes.flatten(1, 2)).unflatten(1, (channels, -1))
+    mapped = (slopes * guide[:, :, None]).sum(dim=1) + box(offsets)
+    return torch.where(share > 0, mapped, image)
 
 
 def keep_structure(
@@ -67,14 +99,15 @@ def keep_structure(
         radius: of the windows; None is a sixteenth of the shorter side.
         epsilon: see `guided_filter`.
         floor: least `gradient_correlation` with the content.
-        inside: bool `(H, W)`, where that is looked at: a body's outline against the air, the same
-            in all of its images, would hide what is within. None is everywhere.
+        inside: bool `(H, W)`, where maps are fitted and gradients looked at: a body's outline
+            against the air, the same in all of its images, would hide what is within. None is
+            everywhere.
 
     Returns:
         `(1, K, H, W)` in [-1, 1].
     """
     radius = radius or max(2, min(content.shape[-2:]) // 16)
-    local = guided_filter(content, stylised, radius, epsilon)
+    local = guided_filter(content, stylised, radius, epsilon, inside)
     if gradient_correlation(content, local.clamp(-1, 1), inside) >= floor:
         return local.clamp(-1, 1)
     whole = _one_map(content, stylised, inside)
