@@ -77,8 +77,8 @@ def native_with_structure(
     Returns:
         The translation in native units, `(X0, Y0, Z0)` or `(X0, Y0, Z0, C)` float32 as
         `restore_array` gives it, and the least correlation of a slice's gradients with the
-        volume's in the body's interior, None where all slices are flat. Background stays exact; at a
-        resampled body's edge it fades in.
+        volume's in the body's interior, None where all slices are flat. Background stays exact;
+        at a resampled body's edge it fades in.
     """
     outside = scale.to_unit(np.array([background], dtype=np.float32))
     body = prepared.zeros(1)

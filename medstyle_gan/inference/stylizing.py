@@ -239,9 +239,9 @@ class _Work:
         fade = np.stack([_faded(r, self.config.stylize.feather) for r in _union(regions)])
         faded = torch.from_numpy(fade.astype(np.float32))[:, None]
         results = own + faded * (results - own)
-        inside = [interior(torch.from_numpy(region > 0.5)) for region in _union(regions)]
+        deep = [interior(torch.from_numpy(region)) for region in _union(regions)]
         correlations = [
-            gradient_correlation(contents[i : i + 1], results[i : i + 1], inside[i]) for i in done
+            gradient_correlation(contents[i : i + 1], results[i : i + 1], deep[i]) for i in done
         ]
         facts = self._facts() | {
             "slices": len(contents),
