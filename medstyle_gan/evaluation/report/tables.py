@@ -106,8 +106,8 @@ def _cell(summary: Summary, best: bool) -> Cell:
         detail = f"{number(low)} to {number(high)}"
     elif 1 < len(values) <= _SINGLE_VALUES:
         detail = "; ".join(map(number, values))
-    elif len(values) > 1:
-        detail = f"{number(min(values))} to {number(max(values))} (range)"
+    elif len(known := [value for value in values if not math.isnan(value)]) > 1:
+        detail = f"{number(min(known))} to {number(max(known))} (range)"
     return Cell(number(summary.mean), detail, best)
 
 
