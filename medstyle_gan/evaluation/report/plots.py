@@ -51,7 +51,7 @@ def _strips(rows: Mapping[str, Summary], accented: str) -> Markup:
     low, high = _limits(values)
     name = title(first.name, first.of) + (f" ({first.unit})" if first.unit else "")
     better = f", {first.better} is better" if first.better else ""
-    heading = _lines(name + better)
+    heading = _heading(name, better)
     top = _TOP + _LINE * (len(heading) - 1)
     height = top + _ROW * len(rows) + 22
     told = "; ".join(f"{label} {number(s.mean)}" for label, s in rows.items())
@@ -132,6 +132,9 @@ def _tick_labels(ticks: Sequence[float]) -> list[str]:
     return [f"{round(tick, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for tick in ticks]
 
 
-def _lines(text: str) -> list[str]:
-    """A heading in lines that a plot's width holds."""
-    return textwrap.wrap(text, _WIDTH // _LETTER)
+def _heading(name: str, better: str) -> list[str]:
+    """What a plot is of, in lines that its width holds."""
+    most = _WIDTH // _LETTER
+    if len(name + better) <= most:
+        return [name + better]
+    return textwrap.wrap(name, most) + [better.removeprefix(", ")] * bool(better)

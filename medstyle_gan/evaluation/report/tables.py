@@ -60,7 +60,9 @@ def chapter_tables(chapter: Chapter, seed: int = 0) -> list[Table]:
     summaries = summarize(chapter.figures, seed)
     groups: dict[str, list[Summary]] = {}
     for summary in summaries:
-        groups.setdefault(" and ".join(k.replace("_", " ") for k in summary.of), []).append(summary)
+        groups.setdefault(
+            " and ".join(k.removesuffix("_mm").replace("_", " ") for k in summary.of), []
+        ).append(summary)
     return [
         _table(f"By {of}" if of else "", group)
         for of, group in sorted(groups.items(), key=lambda entry: entry[0] != "")

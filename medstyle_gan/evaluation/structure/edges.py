@@ -22,7 +22,9 @@ def edges(array: Array, spacing: Sequence[float]) -> NDArray[np.float32]:
     Returns:
         (X, Y, Z), at least 0, in units a mm.
     """
-    values = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))  # a copy: it may be read-only
+    values = torch.from_numpy(
+        np.array(array, dtype=np.float32, order="C")
+    )  # a copy: it may be read-only
     with torch.no_grad():
         magnitude: NDArray[np.float32] = gradient_magnitude(values[None, None], spacing)[
             0, 0
