@@ -17,8 +17,8 @@ from tests.evaluation.known_translators import KNOWN_TRANSLATORS
 # `<<` marks the chapter that is meant for it. `or`: another chapter than that, which judges it one
 # way or the other with the phantom. All was looked at on ten pairs of subjects: (1, 2), (11, 12),
 # ..., (51, 52), (71, 72), (81, 82), (501, 502), (511, 512), each with three style subjects. Only
-# two cells differed besides: on (71, 72) KID warns of what paints, and on (511, 512) the true mapping
-# keeps 3 of 12 lesions of a kind, and 12 of 24 where more are drawn.
+# two cells differed besides: on (71, 72) KID warns of what paints, and on (511, 512) the true
+# mapping keeps 3 of 12 lesions of a kind, and 12 of 24 where more are drawn.
 EXPECTED: Mapping[str, Mapping[ChapterName, tuple[str, str]]] = {
     "true": {},
     "blurs": {
