@@ -16,7 +16,7 @@ from medstyle_gan.evaluation.candidates import make_candidates
 from medstyle_gan.evaluation.chapter import Chapter, ChapterName
 from medstyle_gan.evaluation.chapters import RUNS, run_chapters
 from medstyle_gan.evaluation.context import EvaluationContext
-from medstyle_gan.evaluation.hallucination import load_segmenter
+from medstyle_gan.evaluation.hallucination import Segmenter, load_segmenter
 from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
 from medstyle_gan.evaluation.pairs import refuse_colour
 from medstyle_gan.evaluation.studies import read_studies, write_study
@@ -122,6 +122,7 @@ class _Given:
     style: Paths | None
     config: Config | None
     inference: InferenceConfig | None
+    segmenter: Segmenter | None
 
 
 @dataclass(frozen=True)
@@ -176,10 +177,14 @@ def evaluate(
     thresholds = read_thresholds(settings.thresholds)
     if out is not None:
         refuse_existing(Path(out))
-    given = _Given(pairs, scans, style, config, inference)
+    segmenter = None if settings.segmenter is None else load_segmenter(settings.segmenter)
+    given = _Given(pairs, scans, style, config, inference, segmenter)
     viewer = read_viewer(settings.niivue) if settings.viewer else ""
     _refuse_what_nothing_uses(settings, out)
     bundles = [load_bundle(model) for model in paths]
+    if "visual_effect" in (settings.chapters or RUNS):
+        for bundle in bundles:
+            _refuse_missing_features(_with_own_data(bundle.config, config), settings)
     hashes = {bundle.hash: str(model) for bundle, model in zip(bundles, paths, strict=True)}
     studies = read_studies(settings.ratings, hashes)
     evaluations = []
@@ -209,6 +214,17 @@ def _refuse_what_nothing_uses(settings: Settings, out: str | Path | None) -> Non
         raise UserError("a reader study is written into the report's folder: give out")
 
 
+def _refuse_missing_features(config: Config, settings: Settings) -> None:
+    """Or missing weights would be told after the data was read and other chapters were made."""
+    try:
+        feature_networks(EvaluationContext(config, vgg=config.vgg, inception=settings.inception))
+    except UserError as error:
+        others = " ".join(name for name in RUNS if name != "visual_effect")
+        raise UserError(
+            f"{error}; or leave out what needs these weights: --chapters {others}"
+        ) from error
+
+
 def _evaluate_one(
     bundle: Bundle,
     asked: _Asked,
@@ -236,7 +252,7 @@ def _evaluate_one(
         vgg=own.vgg,
         inception=settings.inception,
         reader_study=asked.ratings,
-        segmenter=None if settings.segmenter is None else load_segmenter(settings.segmenter),
+        segmenter=given.segmenter,
         seed=settings.seed,
         quick=settings.quick,
         workers=settings.workers,
@@ -248,8 +264,6 @@ def _evaluate_one(
         spacings = {s.scan.shape: s.spacing for s in material.subjects}
     candidates = make_candidates(translator, material.intensities, spacings)
     names = settings.chapters or tuple(RUNS)
-    if "visual_effect" in names:
-        feature_networks(context)  # or missing weights would be told after the chapters before
     if asked.study is not None:
         write_study(asked.study, settings.reader_study, material, candidates, context)
     chapters = run_chapters(names, material.subjects, candidates, context, announce)

@@ -116,4 +116,4 @@ def rank_correlation(first: Array, second: Array, mask: Mask) -> float:
 
 
 def _tensor(array: Array) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.array(array, order="C"))  # a copy: what is remembered is read-only

@@ -105,7 +105,7 @@ def _of_native_values(
         return
     native = context.style_scale.from_unit(estimate)
     error = np.abs(native - subject.native_truth)[subject.mask].astype(np.float64)
-    unit = "HU" if context.hounsfield else "native"
+    unit = "HU" if context.hounsfield else "native units"
     yield Figure("mae_native", name, float(error.mean()), unit, "lower", subject.name)
     if context.hounsfield:
         yield from hounsfield_figures(subject, name, native)

@@ -108,6 +108,9 @@ def test_python_gives_what_was_found(trained: Path, phantoms: PhantomFolders) ->
     [
         ([], "--pairs DIR, or --scans"),
         (["--pairs", "nowhere"], "nowhere is not a folder"),
+        # Before any data is read.
+        (["--pairs", "nowhere", "vgg.weights=none.pth"], "or leave out what needs these weights"),
+        (["--pairs", "nowhere", "--segmenter", "none.onnx"], "none.onnx"),
         (["--chapters", "fidelty"], "--chapters fidelty: there are fidelity"),
         (["--thresholds", "none.yaml"], "none.yaml: cannot be read"),
         (["--workers", "0"], "--workers 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,15 +10,23 @@ import numpy as np
 
 from medstyle_gan.config import load_config
 from medstyle_gan.evaluation.candidates import Remembering, Translation, make_candidates
-from medstyle_gan.evaluation.chapter import TRANSLATION, Candidate, Chapter, ChapterName
+from medstyle_gan.evaluation.chapter import (
+    CHAPTERS,
+    TRANSLATION,
+    Candidate,
+    Chapter,
+    ChapterName,
+)
 from medstyle_gan.evaluation.chapters import run_chapters
 from medstyle_gan.evaluation.context import EvaluationContext
 from medstyle_gan.evaluation.references import StyleIntensities, foreground_quantiles
+from medstyle_gan.evaluation.thresholds import read_thresholds
+from medstyle_gan.evaluation.verdict import judge
 from tests.evaluation import looking_at_phantoms as phantoms
 from tests.evaluation.known_translators import KNOWN_TRANSLATORS, know, known_translator
 
 # What these tell is of the model alone, by its networks: each model has a run of its own.
-_OF_THE_MODEL: frozenset[ChapterName] = frozenset({"efficiency", "interpretability"})
+OF_THE_MODEL: frozenset[ChapterName] = frozenset({"efficiency", "interpretability"})
 
 
 class Known:
@@ -66,7 +75,7 @@ class Known:
 
     def chapters(self, name: ChapterName) -> Mapping[str, Chapter]:
         """One chapter of every translator."""
-        if name in _OF_THE_MODEL:
+        if name in OF_THE_MODEL:
             return {
                 own: self._run(name, {TRANSLATION: candidate}, own)
                 for own, candidate in self._candidates.items()
@@ -84,7 +93,7 @@ class Known:
     def _run(self, name: ChapterName, candidates: Mapping[str, Candidate], own: str) -> Chapter:
         context = replace(self._context, translator=self._translators[own])
         # One subject is enough where each model has a run of its own.
-        subjects = self._subjects[: 1 if name in _OF_THE_MODEL else None]
+        subjects = self._subjects[: 1 if name in OF_THE_MODEL else None]
         (chapter,) = run_chapters([name], subjects, candidates, context)
         return chapter
 
@@ -99,3 +108,19 @@ def _as_translation(chapter: Chapter, own: str, references: Mapping[str, Candida
             if f.candidate == own or f.candidate in references
         ),
     )
+
+
+def _table(seeds: Sequence[int], style_seeds: Sequence[int]) -> None:
+    """Prints every verdict and what was asked; for those who change a limit."""
+    known, thresholds = Known(seeds, style_seeds), read_thresholds()
+    for chapter in CHAPTERS:
+        for name, of_it in known.chapters(chapter).items():
+            verdict = judge(of_it, thresholds)
+            sys.stdout.write(f"{name:9} {chapter:16} {verdict.verdict}\n")
+            for check in verdict.checks:
+                sys.stdout.write(f"{'':12}{check.verdict:5} {check.why}\n")
+
+
+if __name__ == "__main__":
+    # python -m tests.evaluation.judging_known_translators 31,32 101,102,103
+    _table(*([int(seed) for seed in argument.split(",")] for argument in sys.argv[1:]))

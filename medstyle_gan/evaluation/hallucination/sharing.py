@@ -21,7 +21,7 @@ def all_findings(
     candidates: Mapping[str, Candidate],
     settings: Sequence[Settings],
     workers: int = 1,
-    start: Literal["spawn", "fork"] = "spawn",
+    start: Literal["fork"] | None = None,
 ) -> list[SubjectFindings]:
     """What is found in every subject; the same whatever the number of processes.
 
@@ -30,7 +30,7 @@ def all_findings(
         candidates: by name; with several workers they are pickled, as subjects and settings are.
         settings: of each subject.
         workers: processes; each has its share of the cores.
-        start: how processes begin.
+        start: how processes begin, see `shared_out`.
     """
     given: _Given = (subjects, dict(candidates), list(settings))
     return list(shared_out(_find, given, len(settings), workers, start))

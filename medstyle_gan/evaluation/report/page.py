@@ -112,8 +112,14 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             lines += _flat(value, f"{name}, ")
         else:
-            lines.append((name, "unknown" if value is None else str(value)))
+            lines.append((name, _said(value)))
     return lines
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _png(content: bytes) -> str:

@@ -132,12 +132,12 @@ def _notes(paired: bool, slices: int | None, used: int, there: int) -> list[str]
         if paired
         else "the correlation of in-plane gradients with the clean scan's, where there is no truth"
     )
-    strongest = ", ".join(
-        f"{c.name.replace('_', ' ')} {c.strongest:g} {c.unit}" for c in CORRUPTIONS.values()
+    strongest = "; ".join(
+        f"{c.name.replace('_', ' ')}: {c.strongest:g} {c.unit}" for c in CORRUPTIONS.values()
     )
     notes = [
         f"Scores are {score}. A slope is the score's change from the clean scan to severity 1, by "
-        f"least squares. Severity 1 is: {strongest}.",
+        f"least squares. Severity 1 is {strongest}.",
         "Scans are corrupted after their intensities were scaled, so a gain stays one; values "
         "beyond the scale are clipped.",
     ]

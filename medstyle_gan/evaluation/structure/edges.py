@@ -22,7 +22,8 @@ def edges(array: Array, spacing: Sequence[float]) -> NDArray[np.float32]:
     Returns:
         (X, Y, Z), at least 0, in units a mm.
     """
-    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    # A copy, as what is remembered is read-only.
+    values = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     with torch.no_grad():
         magnitude: NDArray[np.float32] = gradient_magnitude(values[None, None], spacing)[
             0, 0

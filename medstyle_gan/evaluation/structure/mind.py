@@ -23,7 +23,7 @@ def mind(array: Array) -> NDArray[np.float32]:
         (6, X, Y, Z) in (0, 1], the largest of each voxel being 1; it does not change where the
         array's values are scaled, shifted or turned over.
     """
-    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    values = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     with torch.no_grad():
         described: NDArray[np.float32] = structure.mind(values[None, None])[0, 0].numpy()
     return described

@@ -22,6 +22,7 @@ from medstyle_gan.evaluation.visual_effect.plots import (
     spectra,
 )
 from medstyle_gan.evaluation.visual_effect.reader_study import reader_figures
+from medstyle_gan.evaluation.wording import title
 
 _SLICES, _SLICES_QUICK = 12, 6
 _STYLE_VOLUMES, _STYLE_VOLUMES_QUICK = 16, 6
@@ -128,7 +129,7 @@ def _figures(look: Look, real: RealLooks, candidate: str, subject: str) -> Itera
     for name, value in distances.items():
         yield Figure(name, candidate, value, _UNITS.get(name, ""), "lower", subject)
     for name, value in _times_real(distances, real.among_themselves).items():
-        yield Figure(_TIMES_REAL, candidate, value, "×", "lower", subject, {"distance": name})
+        yield Figure(_TIMES_REAL, candidate, value, "× real", "lower", subject, {"distance": name})
     yield Figure("checkerboard", candidate, real.checkerboard(look), "dB", "lower", subject)
     yield Figure("slice_consistency", candidate, real.slice_consistency(look), "", None, subject)
 
@@ -214,7 +215,7 @@ def _how(
     among = real.among_themselves
     if among:
         told = ", ".join(
-            f"{name.replace('_', ' ')} {value:.3g}{' dB' if name in _UNITS else ''}"
+            f"{title(name)} {value:.3g}{' dB' if name in _UNITS else ''}"
             for name, value in among.items()
         )
         notes.append(
