@@ -78,6 +78,11 @@ class PatchSamples:
         with plain_tensors():
             return self._read(volume, place, (0, 0, 0)).contiguous()
 
+    def height(self, volume: CachedVolume, place: Start) -> float:
+        """The relative height in the body of a patch's middle; 0 and 1 beyond it."""
+        middle = place[2] + (self._size[2] - 1) / 2
+        return min(max(volume.height_of(middle), 0.0), 1.0)
+
     def _read(self, volume: CachedVolume, start: Start, margins: Sequence[int]) -> torch.Tensor:
         begin = [s - m for s, m in zip(start, margins, strict=True)]
         end = [s + n + m for s, n, m in zip(start, self._size, margins, strict=True)]

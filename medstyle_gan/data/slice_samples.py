@@ -48,6 +48,10 @@ class SliceSamples:
         index = min(max(round(volume.position_of(height)), 0), len(volume) - 1)
         return self._transform.plain(self._read(volume, index), volume.center, _fill(volume))
 
+    def height(self, volume: CachedVolume, place: int) -> float:
+        """A slice's relative height in the body; 0 and 1 beyond it."""
+        return min(max(volume.height_of(place), 0.0), 1.0)
+
     def _read(self, volume: CachedVolume, place: int) -> np.ndarray:
         """(C, H, W): the slice, or all of the stack around it."""
         indices = neighbouring(place, self._reach, len(volume))
