@@ -123,8 +123,8 @@ class SamplerConfig(Section):
 
     match: Literal["position", "none"] = Field(
         "position",
-        description="draw the style slice from the same relative height of the body (dims 3: the "
-        "patch from the same relative place), or anywhere",
+        description="draw the style slice from the same height of the body, told by the areas of "
+        "its sections (dims 3: the patch), or anywhere",
     )
     foreground: Probability = Field(
         0.8,

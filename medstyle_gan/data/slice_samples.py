@@ -9,6 +9,8 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import SampleTransform
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import draw_pair, draw_slice
+from medstyle_gan.data.matching import PositionMatch
+from medstyle_gan.data.slices import stacked_axis
 
 
 class SliceSamples:
@@ -23,6 +25,7 @@ class SliceSamples:
 
     def __init__(self, config: DataConfig) -> None:
         self._sampler = config.sampler
+        self._match = PositionMatch(stacked_axis(config.plane))
         self._transform = SampleTransform(config)
         self._reach = config.sample_slices // 2
 
@@ -30,7 +33,7 @@ class SliceSamples:
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
     ) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
         """A scan and a style slice, see `draw_pair`."""
-        return draw_pair(scan, style, self._sampler, rng)
+        return draw_pair(scan, style, self._sampler, rng, self._match)
 
     def place(self, volume: CachedVolume, rng: np.random.Generator) -> int:
         """A slice of a volume, see `draw_slice`."""
