@@ -168,7 +168,7 @@ class DataConfig(Section):
         ge=0,
         lt=1,
         description="share of each collection's subjects held out for validation "
-        "(null: 0.2, or 0 where pairs are given, which validate better)",
+        "(null: 0.2, or 0 where pairs are given to validate on, which validate better)",
     )
     dims: Dims = Field(
         2,

@@ -74,7 +74,9 @@ class UnpairedDataModule(lightning.LightningDataModule):
             check_distinct(scan, style)
             share = data.validation_fraction
             if share is None:
-                share = 0.0 if data.pairs.folder else _HELD_OUT
+                # Pairs validate better, where they are what chooses.
+                by_pairs = self._config.training.validate_on != "unpaired"
+                share = 0.0 if data.pairs.folder and by_pairs else _HELD_OUT
             self._split = split_by_subject(scan, style, share, self._config.training.seed)
         return self._split
 
