@@ -5,7 +5,7 @@
     scripts/study_ablation.py -o OUT ... --names recipe,clamp --seeds 0 training.steps=1000
     scripts/study_ablation.py -o OUT --report docs/ablation.md      # on phantoms that it makes
 
-The list is configs/ablation.yaml, or --list FILE. Trainings follow one another; started again with
+The list is configs/studies/ablation.yaml, or --list FILE. Trainings follow one another; started again with
 the same folder it goes on: what is trained is kept, what was stopped resumes. Checkpoints are
 chosen without pairs. The table has PSNR, SSIM, MAE and Spearman's correlation on each pair (masked,
 [-1, 1] units, at the network's grid), and the score without pairs; JSON has all figures, configs,
@@ -25,7 +25,7 @@ if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
 
 from bench.command import arguments, parse, run, say, show
 
-_LIST = Path(__file__).resolve().parents[1] / "configs" / "ablation.yaml"
+_LIST = Path(__file__).resolve().parents[1] / "configs" / "studies" / "ablation.yaml"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = arguments(__doc__)
     parser.add_argument("-o", "--out", metavar="OUT", required=True, help="runs and figures")
     parser.add_argument("--config", metavar="YAML", help="what all entries begin with")
-    parser.add_argument("--list", metavar="YAML", help="entries (default: configs/ablation.yaml)")
+    parser.add_argument(
+        "--list", metavar="YAML", help="entries (default: configs/studies/ablation.yaml)"
+    )
     parser.add_argument("--names", help="those of the list to train, such as recipe,clamp")
     parser.add_argument("--scans", metavar="PATH", help="scan collection")
     parser.add_argument("--style", metavar="PATH", help="style collection")

@@ -7,7 +7,8 @@ masks since caching, tell how far one volume is shifted against the other (mm).
 Measured on openms, 14 pairs of T1 and T2 of different subjects, against their deformable
 registrations (as a warm start makes them): slices lay 3.7 mm from their counterparts on average.
 At the same relative height it was 5.0 mm, at the same distance from the upper end 5.9, from the
-middle 5.1, from the lower end 9.0.
+middle 5.1, from the lower end 9.0. For 19 pairs of T1 and FLAIR, whose registrations share less
+information, 5.8 mm; 6.9, 6.9, 6.6 and 8.8.
 """
 
 from __future__ import annotations

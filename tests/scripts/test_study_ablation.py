@@ -76,11 +76,13 @@ def test_what_is_chosen_without_pairs_is_told_with_them(study: Any, tmp_path: Pa
 
 
 def test_the_shipped_list_is_of_settings_that_there_are(study: Any, repository: Path) -> None:
-    entries = study.read_entries(repository / "configs" / "ablation.yaml")
+    entries = study.read_entries(repository / "configs" / "studies" / "ablation.yaml")
     assert len(entries) > 5
     for entry in entries:
         load_config(entry.config or repository / "configs" / "mr_t1_to_t2.yaml", entry.overrides)
-    chosen = study.read_entries(repository / "configs" / "ablation.yaml", ["mind", "recipe"])
+    chosen = study.read_entries(
+        repository / "configs" / "studies" / "ablation.yaml", ["mind", "recipe"]
+    )
     assert [entry.name for entry in chosen] == ["mind", "recipe"]
 
 
