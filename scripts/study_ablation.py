@@ -5,9 +5,9 @@
     scripts/study_ablation.py -o OUT ... --names recipe,clamp --seeds 0 training.steps=1000
     scripts/study_ablation.py -o OUT --report docs/ablation.md      # on phantoms that it makes
 
-The list is configs/studies/ablation.yaml, or --list FILE. Trainings follow one another; started again with
-the same folder it goes on: what is trained is kept, what was stopped resumes. Checkpoints are
-chosen without pairs. The table has PSNR, SSIM, MAE and Spearman's correlation on each pair (masked,
+The list is configs/studies/ablation.yaml, or --list FILE. Trainings follow one another; started
+again with the same folder it goes on: what is trained is kept, what was stopped resumes.
+Checkpoints are chosen without pairs. The table has PSNR, SSIM, MAE and Spearman's correlation on each pair (masked,
 [-1, 1] units, at the network's grid), and the score without pairs; JSON has all figures, configs,
 versions and the machine.
 """
