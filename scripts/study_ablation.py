@@ -7,9 +7,9 @@
 
 The list is configs/studies/ablation.yaml, or --list FILE. Trainings follow one another; started
 again with the same folder it goes on: what is trained is kept, what was stopped resumes.
-Checkpoints are chosen without pairs. The table has PSNR, SSIM, MAE and Spearman's correlation on each pair (masked,
-[-1, 1] units, at the network's grid), and the score without pairs; JSON has all figures, configs,
-versions and the machine.
+Checkpoints are chosen without pairs. The table has PSNR, SSIM, MAE and Spearman's correlation on
+each pair (masked, [-1, 1] units, at the network's grid), and the score without pairs; JSON has all
+figures, configs, versions and the machine.
 """
 
 from __future__ import annotations
