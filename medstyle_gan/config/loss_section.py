@@ -89,8 +89,13 @@ class StyleLossConfig(Section):
     layer_weights: tuple[Weight, ...] | None = Field(
         None, description="weights of the layers, in their order (null: equal ones that sum to 1)"
     )
-    target: Literal["batch", "collection"] = Field(
-        "collection", description="the sample drawn, or the mean Gram of the collection"
+    target: Literal["batch", "collection", "position"] = Field(
+        "collection",
+        description="the sample drawn, the mean Gram of the collection, or that of its part at the "
+        "scan's relative height in the body",
+    )
+    bins: int = Field(
+        6, ge=2, le=64, description="parts of the body's height; only for target=position"
     )
     every_n_steps: PositiveInt = Field(4, description="steps between applications")
 
@@ -194,6 +199,11 @@ def _identity() -> WeightedLossConfig:
 class LossConfig(Section):
     """All terms of the generators' loss, with absolute weights."""
 
+    region: Literal["sample", "foreground"] = Field(
+        "sample",
+        description="where cycle and identity look and what discriminators are shown: all of a "
+        "sample, or its body (after MaskGAN, Phan et al. 2023)",
+    )
     adversarial: AdversarialLossConfig = Field(
         default_factory=AdversarialLossConfig, description="realism"
     )

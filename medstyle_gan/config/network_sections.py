@@ -9,8 +9,16 @@ from pydantic import Field, model_validator
 from medstyle_gan.config.base import PositiveInt, Probability, Section
 
 
-class _ResNetSection(Section):
+class _GeneratorSection(Section):
     name: str
+    background: Literal["free", "clamp"] = Field(
+        "free",
+        description="while training, translations outside the input's body: the generator's own, "
+        "or the background value that whole volumes get there anyway",
+    )
+
+
+class _ResNetSection(_GeneratorSection):
     ngf: PositiveInt = Field(64, description="channels of the first layer")
     blocks: PositiveInt = Field(9, description="residual blocks (the papers' 6 or 9)")
     upsampling: Literal["transpose", "resize"] = Field(
@@ -58,7 +66,7 @@ class SwitchableGeneratorConfig(_ResNetSection):
     )
 
 
-class UNetGeneratorConfig(Section):
+class UNetGeneratorConfig(_GeneratorSection):
     """U-Net generator (MONAI's)."""
 
     name: Literal["unet"] = "unet"

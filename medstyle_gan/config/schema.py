@@ -127,6 +127,16 @@ class Config(Section):
     )
     panel: PanelConfig = Field(default_factory=PanelConfig, description="panels for teaching")
 
+    @property
+    def uses_masks(self) -> bool:
+        """Whether a training looks at where the body is in each sample."""
+        return self.generator.background == "clamp" or self.loss.region == "foreground"
+
+    @property
+    def uses_heights(self) -> bool:
+        """Whether a training looks at how high in the body each sample is."""
+        return bool(self.loss.style.weight) and self.loss.style.target == "position"
+
     @field_validator("inference")
     @classmethod
     def _paths_of_slices(cls, inference: InferenceConfig, info: ValidationInfo) -> InferenceConfig:

@@ -41,6 +41,12 @@ class TrainingConfig(Section):
         "the first ones, on a CPU, up to a minute more; needs a C++ compiler",
     )
     validate_every: PositiveInt = Field(1_000, description="steps between validations")
+    validate_on: Literal["auto", "pairs", "unpaired"] = Field(
+        "auto",
+        description="what chooses the best checkpoint: auto takes pairs where they are given, else "
+        "style and structure of held-out subjects; unpaired takes these anyway, of all subjects "
+        "where none are held out, and pairs are only told",
+    )
     checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
     keep_checkpoints: PositiveInt = Field(
         3, description="regular checkpoints to keep, besides the one with the best score"

@@ -74,7 +74,9 @@ class UnpairedDataModule(lightning.LightningDataModule):
             check_distinct(scan, style)
             share = data.validation_fraction
             if share is None:
-                share = 0.0 if data.pairs.folder else _HELD_OUT
+                # Pairs validate better, where they are what chooses.
+                by_pairs = self._config.training.validate_on != "unpaired"
+                share = 0.0 if data.pairs.folder and by_pairs else _HELD_OUT
             self._split = split_by_subject(scan, style, share, self._config.training.seed)
         return self._split
 
@@ -163,7 +165,9 @@ class UnpairedDataModule(lightning.LightningDataModule):
             train = getattr(self.split, f"train_{domain}")
             held_out = getattr(self.split, f"validation_{domain}")
             whole = Collection((*train.items, *held_out.items), train.source)
-            parts.append(prepare_collection(whole, self._config.data, domain, self._report(domain)))
+            masks = self._config.uses_masks
+            report = self._report(domain)
+            parts.append(prepare_collection(whole, self._config.data, domain, report, masks))
         return parts[0], parts[1]
 
     def _report(self, domain: str) -> Callable[[int, int], None] | None:
@@ -174,6 +178,8 @@ class UnpairedDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Steps `{"scan", "style", "index"}` from `start_step` to the run's last one.
+
+        With masks and heights where the config uses them, see `UnpairedDataset`.
 
         Those of a warm start are of pseudo-pairs and have a `"weight"`, see `UnpairedDataset`.
         Each holds all the samples that the rank sees in it, `accumulate` x `batch_size`.
@@ -191,6 +197,8 @@ class UnpairedDataModule(lightning.LightningDataModule):
             length=training.steps * samples * world_size,
             pseudo_pairs=self.pseudo_pairs,
             warm_samples=training.warm_start.steps * samples * world_size,
+            masks=self._config.uses_masks,
+            heights=self._config.uses_heights,
         )
         sampler = GlobalIndexSampler(training.steps, samples, rank, world_size, self.start_step)
         return DataLoader(

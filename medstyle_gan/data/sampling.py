@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -43,6 +44,10 @@ class Samples(Protocol):
         """A sample at a relative height of the body, never changed."""
         ...
 
+    def height(self, volume: CachedVolume, place: Any) -> float:
+        """A place's relative height in the body: 0 at its first slice, 1 at its last."""
+        ...
+
 
 def make_samples(config: DataConfig) -> Samples:
     """What makes the samples of a config: slices or patches, by its `dims`."""
@@ -63,6 +68,10 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         length: number of samples.
         pseudo_pairs: what the first samples are of; needed where `warm_samples` is above 0.
         warm_samples: how many those are.
+        masks: whether the others come with `"scan_mask"` and `"style_mask"`, which the volumes
+            must have: bool (1 or as many slices, *sample_size), where the body is.
+        heights: whether they come with `"scan_height"` and `"style_height"`, their relative
+            heights in the body, in [0, 1].
     """
 
     def __init__(
@@ -74,6 +83,8 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         length: int,
         pseudo_pairs: PseudoPairs | None = None,
         warm_samples: int = 0,
+        masks: bool = False,
+        heights: bool = False,
     ) -> None:
         if warm_samples and pseudo_pairs is None:
             raise ValueError("the first samples are of pseudo-pairs, and there are none")
@@ -84,6 +95,8 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         self._samples = make_samples(config)
         self._seed = seed
         self._length = length
+        self._masks = masks
+        self._heights = heights
 
     def __len__(self) -> int:
         return self._length
@@ -93,13 +106,20 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         bits = keyed_bits(self._seed, index)
         if index < self._warm_samples:
             return {**self._pseudo_pair(np.random.Generator(bits)), "index": index}
-        scan, style = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
+        drawn = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
         state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
-        return {
-            "scan": self._samples.augmented(*scan, state),
-            "style": self._samples.augmented(*style, state),
-            "index": index,
-        }
+        sample: dict[str, Any] = {"index": index}
+        for domain, (volume, place) in zip(("scan", "style"), drawn, strict=True):
+            # The mask is changed as its image is, and the image as if there were no mask.
+            same = copy.deepcopy(state) if self._masks else state
+            sample[domain] = self._samples.augmented(volume, place, state)
+            if self._masks:
+                assert volume.mask is not None
+                sample[f"{domain}_mask"] = self._samples.augmented(volume.mask, place, same) > 0.5
+            if self._heights:
+                height = self._samples.height(volume, place)
+                sample[f"{domain}_height"] = torch.tensor(height, dtype=torch.float32)
+        return sample
 
     def _pseudo_pair(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """`scan`, `style` and `weight` (1 or as many slices, *sample_size) in [0, 1]."""
@@ -165,12 +185,33 @@ def fixed_samples(
         (count, C, *sample_size) float32, not augmented.
     """
     maker = make_samples(config)
+    return torch.stack([maker.fixed(v, h) for v, h in _fixed_places(collection, count, seed)])
+
+
+def fixed_masks(
+    collection: CachedCollection, config: DataConfig, count: int, seed: int
+) -> torch.Tensor | None:
+    """Where the body is in the samples that `fixed_samples` gives.
+
+    Returns:
+        bool (count, 1 or as many slices, *sample_size); None where the volumes have no masks.
+    """
+    maker = make_samples(config)
+    places = _fixed_places(collection, count, seed)
+    masks = [maker.fixed(v.mask, h) for v, h in places if v.mask is not None]
+    return torch.stack(masks) > 0.5 if len(masks) == count else None
+
+
+def _fixed_places(
+    collection: CachedCollection, count: int, seed: int
+) -> list[tuple[CachedVolume, float]]:
+    """Volumes, and relative heights in their bodies."""
     order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(collection.by_subject))
     heights = np.linspace(*_PANEL_HEIGHTS, count) if count > 1 else [np.mean(_PANEL_HEIGHTS)]
-    samples = []
+    places = []
     for number, height in enumerate(heights):
         turn, place = divmod(number, len(order))
         _, positions = collection.by_subject[order[place]]
         volume = collection[positions[turn % len(positions)]]
-        samples.append(maker.fixed(volume, float(height)))
-    return torch.stack(samples)
+        places.append((volume, float(height)))
+    return places

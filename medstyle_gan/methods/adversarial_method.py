@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medstyle_gan.config.method_section import AdversarialConfig
 from medstyle_gan.losses import AdversarialLoss
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.score_augmentation import ScoreAugmentation
 from medstyle_gan.methods.trained_method import TrainedMethod
@@ -63,14 +64,18 @@ class AdversarialMethod(TrainedMethod):
             "discriminator": method.discriminator_learning_rate,
         }
 
-    def adversarial_value(self, domain: str, images: Tensor, position: int) -> Tensor:
+    def adversarial_value(
+        self, domain: str, images: Tensor, position: int, mask: Tensor | None = None
+    ) -> Tensor:
         """What a generator pays for its translations; no gradient reaches the discriminator.
 
         Args:
             domain: that they are translated into.
             images: translations `(B, C, *spatial)`.
             position: of the first one in the step's batch over all processes.
+            mask: the body of what they were translated from, where it is known.
         """
+        images = self.body.shown(images, domain, mask)
         discriminator = self.discriminators[domain]
         frozen = {name: p.detach() for name, p in discriminator.named_parameters()}
         seen = self._shown[domain](images, self.step, position, "translation")
@@ -78,7 +83,11 @@ class AdversarialMethod(TrainedMethod):
         return self.adversarial.generator(scores)
 
     def discriminator_terms(
-        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor], position: int = 0
+        self,
+        real: Mapping[str, Tensor],
+        translated: Mapping[str, Tensor],
+        position: int = 0,
+        facts: BatchFacts = NOTHING,
     ) -> dict[str, Term]:
         """The discriminators' losses; no gradient reaches the generators.
 
@@ -87,15 +96,19 @@ class AdversarialMethod(TrainedMethod):
             translated: domain → as many images translated into it.
             position: of the first image in the step's batch over all processes: random
                 choices are keyed by it, so that they do not depend on how a batch is cut.
+            facts: what is known of the real images.
         """
         terms: dict[str, Term] = {}
         if not self.config.loss.adversarial.weight:
             return terms
         for domain, discriminator in self.discriminators.items():
             images = at_least_fp32(translated[domain].detach())
+            source = "scan" if domain == "style" else "style"
+            images = self.body.shown(images, domain, facts.masks.get(source))
             past = self.pools[domain].exchange(images, self.step, position)
             show = self._shown[domain]
-            seen = show(real[domain], self.step, position, "real")
+            bodies = self.body.shown(real[domain], domain, facts.masks.get(domain))
+            seen = show(bodies, self.step, position, "real")
             fake = show(past, self.step, position, "fake")
             scores = discriminator(torch.cat([seen, fake]))
             halves = [score.chunk(2) for score in scores]

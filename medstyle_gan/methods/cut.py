@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from medstyle_gan.config import Config
 from medstyle_gan.config.method_section import CutConfig
-from medstyle_gan.losses import l1, patch_nce, total_variation
+from medstyle_gan.losses import patch_nce, total_variation
 from medstyle_gan.methods.adversarial_method import AdversarialMethod
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.structure_terms import foreground
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import (
@@ -100,7 +101,8 @@ class CUT(AdversarialMethod):
             `{"scan": [scan, translation], "style": [style]}`, each `(B, C, *spatial)`.
         """
         slices = self.config.data.sample_slices
-        stages = [batch["scan"], self.translate(batch["scan"], "scan_to_style")]
+        mask = BatchFacts.of(batch).masks.get("scan")
+        stages = [batch["scan"], self.translate(batch["scan"], "scan_to_style", mask=mask)]
         return {
             "scan": [middle_slice(stage, slices) for stage in stages],
             "style": [middle_slice(batch["style"], slices)],
@@ -109,7 +111,7 @@ class CUT(AdversarialMethod):
     # --------------------------------------------------------------------------- losses
 
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """All terms of the generator's loss but those of structure, and the translations.
 
@@ -117,23 +119,32 @@ class CUT(AdversarialMethod):
             real: domain → images `(B, C, *spatial)`.
             position: of the first image in the step's batch over all processes; flips and
                 patches are keyed by it.
+            facts: what is known of the images.
         """
+        masks = facts.masks
         loss, scan = self.config.loss, real["scan"]
         flips = self._flips(len(scan), position)
         images = [flipped(scan, flips)]
         if loss.contrastive.identity_weight or loss.identity.weight:
             images.append(adapt_channels(real["style"], self.channels["scan"]))
         # One batch for both passes: exact, as instance norm sees each image alone.
-        made = self.scan_to_style(torch.cat(images)).split(len(scan))
-        translated = {"style": flipped(made[0], flips)}
+        made = list(self.scan_to_style(torch.cat(images)).split(len(scan)))
+        kept = self.body.translation(flipped(made[0], flips), "style", masks.get("scan"))
+        translated = {"style": kept}
+        made = [
+            flipped(kept, flips),
+            *(self.body.translation(same, "style", masks.get("style")) for same in made[1:]),
+        ]
         self.step_clock.backward("generators", [*made, *translated.values()])
-        terms = self._contrastive_terms(real, made, flips, position)
+        terms = self._contrastive_terms(real, made, flips, position, masks)
         self.step_clock.backward("generators", (term.value for term in terms.values()))
         if loss.identity.weight:
-            terms["identity_style"] = Term(l1(made[1], real["style"]), loss.identity.weight)
+            value = self.body.l1(made[1], real["style"], masks.get("style"))
+            terms["identity_style"] = Term(value, loss.identity.weight)
         if loss.adversarial.weight:
             with self.step_clock.part("discriminators"):
-                value = self.adversarial_value("style", translated["style"], position)
+                mask = masks.get("scan")
+                value = self.adversarial_value("style", translated["style"], position, mask)
             self.step_clock.backward("discriminators", [value])
             terms["adversarial_scan_to_style"] = Term(value, loss.adversarial.weight)
         if loss.total_variation.weight:
@@ -141,7 +152,7 @@ class CUT(AdversarialMethod):
             terms["total_variation_scan_to_style"] = Term(value, loss.total_variation.weight)
         if self.regularizer is not None:
             with self.step_clock.part("vgg"):
-                seen = self.regularizer(self.step, real, translated, {}, position)
+                seen = self.regularizer(self.step, real, translated, {}, position, facts.heights)
             self.step_clock.backward("vgg", (term.value for term in seen.values()))
             terms |= seen
         return terms, translated
@@ -152,6 +163,7 @@ class CUT(AdversarialMethod):
         made: Sequence[Tensor],
         flips: Sequence[bool],
         position: int,
+        masks: Mapping[str, Tensor],
     ) -> dict[str, Term]:
         """The contrast of translations, and of style images through the generator."""
         config, channels = self.config.loss.contrastive, self.channels["scan"]
@@ -171,7 +183,7 @@ class CUT(AdversarialMethod):
             if domain == "scan":
                 of_made = {name: flipped(x, flips) for name, x in of_made.items()}
             stream = _SCAN if domain == "scan" else _STYLE
-            places = self._places(source, keys, position, stream)
+            places = self._places(source, keys, position, stream, masks.get(domain))
             values[domain] = self._contrast(of_made, {n: x[part] for n, x in keys.items()}, places)
         terms = {"contrastive_scan_to_style": Term(values["scan"], config.weight)}
         if config.identity_weight:
@@ -206,13 +218,18 @@ class CUT(AdversarialMethod):
         return [self._rng(_FLIPS, position + i).random() < 0.5 for i in range(count)]
 
     def _places(
-        self, images: Tensor, features: Features, position: int, stream: int
+        self,
+        images: Tensor,
+        features: Features,
+        position: int,
+        stream: int,
+        mask: Tensor | None = None,
     ) -> dict[str, list[Tensor]]:
         """Layer → the places in each image that are contrasted, as indices of its positions."""
         config = self.config.loss.contrastive
         masks: dict[torch.Size, Tensor] = {}
         if config.region == "foreground":
-            body = self._body(images)
+            body = self._body(images, mask)
             masks = {x.shape[2:]: _reduced(body, x.shape[2:]) for x in features.values()}
         chosen: dict[str, list[Tensor]] = {name: [] for name in features}
         for image in range(len(images)):
@@ -231,8 +248,10 @@ class CUT(AdversarialMethod):
                 chosen[name].append(indices if inside is None else inside[indices])
         return chosen
 
-    def _body(self, images: Tensor) -> Tensor:
+    def _body(self, images: Tensor, known: Tensor | None) -> Tensor:
         """Where any slice of a sample shows the body, `(B, 1, *spatial)` of 0 and 1."""
+        if known is not None:
+            return known.float().amax(dim=1, keepdim=True)
         slices = self.config.data.sample_slices
         each = images.unflatten(1, (slices, -1)).flatten(0, 1)
         mask = foreground(adapt_channels(each, 1)).float()

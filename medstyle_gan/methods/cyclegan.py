@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from medstyle_gan.config import Config
 from medstyle_gan.config.method_section import CycleGANConfig
 from medstyle_gan.data.words import DIRECTIONS, INTO, OTHER
-from medstyle_gan.losses import l1, total_variation
+from medstyle_gan.losses import total_variation
 from medstyle_gan.methods.adversarial_method import AdversarialMethod
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import (
     adapt_channels,
@@ -85,15 +86,21 @@ class CycleGAN(AdversarialMethod):
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """What a sample panel shows of each domain's images.
 
+        Args:
+            batch: domain → images `(B, C, *spatial)`, and facts as `BatchFacts` finds them.
+
         Returns:
             domain → [image, translation, reconstruction, identity], each `(B, C, *spatial)`.
         """
+        masks = BatchFacts.of(batch).masks
         rows: dict[str, list[Tensor]] = {}
         for domain, other in OTHER.items():
             image = batch[domain]
-            translation = self.translate(image, INTO[other])
-            reconstruction = self.translate(translation, INTO[domain])
-            identity = self.translate(adapt_channels(image, self.channels[other]), INTO[domain])
+            mask = masks.get(domain)
+            translation = self.translate(image, INTO[other], mask=mask)
+            reconstruction = self.translate(translation, INTO[domain], mask=mask)
+            own = adapt_channels(image, self.channels[other])
+            identity = self.translate(own, INTO[domain], mask=mask)
             stages = [image, translation, reconstruction, identity]
             rows[domain] = [middle_slice(s, self.config.data.sample_slices) for s in stages]
         return rows
@@ -101,7 +108,7 @@ class CycleGAN(AdversarialMethod):
     # --------------------------------------------------------------------------- losses
 
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """All terms of the generators' loss, and the translations by the domain they're in.
 
@@ -109,35 +116,39 @@ class CycleGAN(AdversarialMethod):
             real: domain → images `(B, C, *spatial)`.
             position: of the first image in the step's batch over all processes, as in
                 `discriminator_terms`.
+            facts: what is known of the images.
         """
-        loss = self.config.loss
+        loss, masks = self.config.loss, facts.masks
         terms: dict[str, Term] = {}
         translated: dict[str, Tensor] = {}
         for domain, other in OTHER.items():
-            generator = self.generators[INTO[domain]]
+            generator, mask = self.generators[INTO[domain]], masks.get(domain)
             if loss.identity.weight:
                 # One batch for both passes: exact, as instance norm sees each image alone.
                 own = adapt_channels(real[domain], self.channels[other])
                 both = generator(torch.cat([real[other], own]))
-                translated[domain], same = both.split(len(real[domain]))
-                terms[f"identity_{domain}"] = Term(l1(same, real[domain]), loss.identity.weight)
+                made, same = both.split(len(real[domain]))
+                value = self.body.l1(self.body.translation(same, domain, mask), real[domain], mask)
+                terms[f"identity_{domain}"] = Term(value, loss.identity.weight)
             else:
-                translated[domain] = generator(real[other])
-        reconstructed: dict[str, Tensor] = {
-            domain: self.generators[INTO[domain]](translated[other])
-            for domain, other in OTHER.items()
-            if loss.cycle.weight or loss.perceptual.reconstruction_weight
-        }
+                made = generator(real[other])
+            translated[domain] = self.body.translation(made, domain, masks.get(other))
+        reconstructed: dict[str, Tensor] = {}
+        for domain, other in OTHER.items():
+            if loss.cycle.weight or loss.perceptual.reconstruction_weight:
+                back = self.generators[INTO[domain]](translated[other])
+                reconstructed[domain] = self.body.translation(back, domain, masks.get(domain))
         # Where a gradient has come through all that judges these, the generators' begins.
         self.step_clock.backward("generators", [*translated.values(), *reconstructed.values()])
         judged: list[Tensor] = []
         for domain, into in INTO.items():
             if loss.cycle.weight:
-                value = l1(reconstructed[domain], real[domain])
+                value = self.body.l1(reconstructed[domain], real[domain], masks.get(domain))
                 terms[f"cycle_{domain}"] = Term(value, loss.cycle.weight)
             if loss.adversarial.weight:
                 with self.step_clock.part("discriminators"):
-                    value = self.adversarial_value(domain, translated[domain], position)
+                    mask = masks.get(OTHER[domain])
+                    value = self.adversarial_value(domain, translated[domain], position, mask)
                 terms[f"adversarial_{into}"] = Term(value, loss.adversarial.weight)
                 judged.append(value)
             if loss.total_variation.weight:
@@ -146,7 +157,9 @@ class CycleGAN(AdversarialMethod):
         self.step_clock.backward("discriminators", judged)
         if self.regularizer is not None:
             with self.step_clock.part("vgg"):
-                seen = self.regularizer(self.step, real, translated, reconstructed, position)
+                seen = self.regularizer(
+                    self.step, real, translated, reconstructed, position, facts.heights
+                )
             self.step_clock.backward("vgg", (term.value for term in seen.values()))
             terms |= seen
         return terms, translated

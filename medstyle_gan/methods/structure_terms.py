@@ -51,7 +51,11 @@ class StructureTerms:
         }
 
     def __call__(
-        self, step: int, real: Mapping[str, Tensor], translated: Mapping[str, Tensor]
+        self,
+        step: int,
+        real: Mapping[str, Tensor],
+        translated: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Term]:
         """The terms that act at a step.
 
@@ -59,6 +63,8 @@ class StructureTerms:
             step: steps done before this one.
             real: domain → images `(B, C, *spatial)` in [-1, 1].
             translated: domain → images translated into that domain, where there are some.
+            masks: domain → bool `(B, 1 or slices, *spatial)`, the body of its images where it is
+                known; else it is guessed from them, see `foreground`.
 
         Returns:
             name → term; empty where all weights are 0.
@@ -73,11 +79,17 @@ class StructureTerms:
             if not acting or target not in translated:
                 continue
             scan, x = self._grey(real[source]), self._grey(translated[target])
-            mask = foreground(scan) if self.config.region == "foreground" else None
+            mask = None
+            if self.config.region == "foreground":
+                known = (masks or {}).get(source)
+                mask = foreground(scan) if known is None else self._one_by_one(known)
             for name, weight in acting.items():
                 value = self._distances[name](x, scan, mask)
                 terms[f"{name}_{source}_to_{target}"] = Term(value, weight)
         return terms
+
+    def _one_by_one(self, mask: Tensor) -> Tensor:
+        return mask.flatten(0, 1)[:, None] if self._slices > 1 else mask
 
     def _grey(self, images: Tensor) -> Tensor:
         """`(B · slices, 1, *spatial)`."""

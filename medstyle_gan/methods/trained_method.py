@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from medstyle_gan.config import Config
 from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.config.method_section import TrainedConfig
-from medstyle_gan.data.words import Direction
+from medstyle_gan.data.words import DOMAINS, Direction
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
+from medstyle_gan.methods.body_region import BodyRegion
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
@@ -47,6 +49,7 @@ class TrainedMethod(L.LightningModule, ABC):
     Attributes:
         warm_start: the terms of the first steps, where there is a warm start.
         structure: the terms of structure, which act on any method's translations.
+        body: what outside of the body is left of images.
         directions: ways that it translates by itself, without being shown a style.
         step: steps done, however many optimisers each has.
         logged: detached scalars of the latest step, `loss/<name>` unweighted.
@@ -76,6 +79,7 @@ class TrainedMethod(L.LightningModule, ABC):
         self.warm_start = WarmStart(
             config.training.warm_start, config.training.steps, config.data.sample_slices
         )
+        self.body = BodyRegion(config)
         self.pools: dict[str, ImagePool] = {}
         self.step = 0
         # Skipped steps in all and in a row, on the device: only their readers wait for it.
@@ -122,7 +126,7 @@ class TrainedMethod(L.LightningModule, ABC):
 
     @abstractmethod
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """The method's own terms of the generators' loss, and the translations by domain.
 
@@ -132,10 +136,15 @@ class TrainedMethod(L.LightningModule, ABC):
             real: domain → images `(B, C, *spatial)`.
             position: of the first image in the step's batch over all processes: random
                 choices are keyed by it, so that they do not depend on how a batch is cut.
+            facts: what is known of the images.
         """
 
     def discriminator_terms(
-        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor], position: int = 0
+        self,
+        real: Mapping[str, Tensor],
+        translated: Mapping[str, Tensor],
+        position: int = 0,
+        facts: BatchFacts = NOTHING,
     ) -> dict[str, Term]:
         """The discriminators' losses; no gradient reaches the generators.
 
@@ -143,6 +152,7 @@ class TrainedMethod(L.LightningModule, ABC):
             real: domain → images `(B, C, *spatial)`.
             translated: domain → as many images translated into it.
             position: as in `generator_terms`.
+            facts: likewise.
         """
         return {}
 
@@ -173,11 +183,25 @@ class TrainedMethod(L.LightningModule, ABC):
             **self.helpers,
         }
 
-    def translate(self, images: Tensor, direction: Direction, ema: bool = True) -> Tensor:
-        """Translate images `(B, C, *spatial)` in [-1, 1], without gradients."""
+    def translate(
+        self,
+        images: Tensor,
+        direction: Direction,
+        ema: bool = True,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Translate images, without gradients.
+
+        Args:
+            images: `(B, C, *spatial)` in [-1, 1].
+            direction: which way.
+            ema: by the moving average.
+            mask: bool `(B, 1 or slices, *spatial)`, their body, where translations are clamped.
+        """
         generators = self.ema.generators if ema else self.generators
         with torch.no_grad():
-            return generators[direction](images).float()
+            translated = generators[direction](images).float()
+            return self.body.translation(translated, DOMAINS[direction][1], mask)
 
     # ------------------------------------------------------------------------- counters
 
@@ -252,13 +276,12 @@ class TrainedMethod(L.LightningModule, ABC):
         images = len(batch["scan"])
         position = self.global_rank * images
         self.logged = {}
-        names = [name for name in ("scan", "style", "weight") if name in batch]
+        names = [name for name, values in batch.items() if isinstance(values, Tensor)]
         chunks = [batch[name].chunk(accumulate) for name in names]
         for number, part in enumerate(zip(*chunks, strict=True), start=1):
             # Gradients are exchanged between processes once, when all parts are in them.
             with nullcontext() if number == len(chunks[0]) else self._gradients_kept_here():
-                real = dict(zip(names, part, strict=True))
-                self._add_gradients(real, len(part[0]) / images, position)
+                self._add_gradients(dict(zip(names, part, strict=True)), images, position)
             position += len(part[0])
         self._update(optimizers)
 
@@ -271,21 +294,23 @@ class TrainedMethod(L.LightningModule, ABC):
         assert isinstance(self.config.method, TrainedConfig)
         return self.config.method
 
-    def _add_gradients(self, real: dict[str, Tensor], share: float, position: int) -> None:
+    def _add_gradients(self, batch: dict[str, Tensor], images: int, position: int) -> None:
         """Add a part's gradients and losses, weighted by its share of the step's images."""
         judged: dict[str, Term] = {}
         warm = self.warm_start.acts(self.step)
+        real = {domain: batch[domain] for domain in self.channels}
+        share = len(real["scan"]) / images
         if warm:
-            weight = real["weight"]
-            images = {domain: real[domain] for domain in self.channels}
+            weight = batch["weight"]
             with self.step_clock.part("generators"):
-                terms = self.warm_start.terms(self.generators, self.directions, images, weight)
+                terms = self.warm_start.terms(self.generators, self.directions, real, weight)
         else:
+            facts = BatchFacts.of(batch)
             with self.step_clock.part("generators"):
-                terms, translated = self.generator_terms(real, position)
-            terms |= self.structure(self.step, real, translated)
+                terms, translated = self.generator_terms(real, position, facts)
+            terms |= self.structure(self.step, real, translated, facts.masks)
             with self.step_clock.part("discriminators"):
-                judged = self.discriminator_terms(real, translated, position)
+                judged = self.discriminator_terms(real, translated, position, facts)
         generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
         self.step_clock.backward("discriminators", (term.value for term in judged.values()))
         total = generator_loss

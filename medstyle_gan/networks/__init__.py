@@ -67,7 +67,7 @@ def build_generator(
         A module from `(B, in_channels, *spatial)` to `(B, out_channels, *spatial)` in
         [-1, 1]; spatial sizes must be multiples of its `divisor`.
     """
-    settings = config.model_dump(exclude={"name"})
+    settings = config.model_dump(exclude={"name", "background"})  # that is the method's
     return GENERATORS[config.name](in_channels, out_channels, dims=dims, **settings)
 
 

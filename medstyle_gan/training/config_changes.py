@@ -48,6 +48,7 @@ REASONS = (
     ("loss.", "the run would go on by other rules than it began with"),
     ("vgg.", "the perceptual and style losses would be measured differently"),
     ("training.warm_start.", "the run would go on with other samples"),
+    ("training.validate_on", "scores of two kinds cannot be compared"),
     ("training.seed", "every random choice depends on it"),
     ("training.batch_size", "a step would be other samples"),
     ("training.accumulate", "a step would be other samples"),

@@ -140,6 +140,10 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     method: TrainedMethod = METHODS[config.method.name](
         config, channels["scan"], channels["style"], regularizer
     )
+    method.body.background = {
+        "scan": data.scan.unit_background,
+        "style": data.style.unit_background,
+    }
     _refuse_sample_size(config, method)
     if state is not None:
         restore_networks(method, state)
