@@ -4,15 +4,18 @@ import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from torch import nn
 
 from medstyle_gan.cli import main
 from medstyle_gan.cli.translate import warning_of
 from medstyle_gan.config import load_config
 from medstyle_gan.inference import Outcome, Translator, save_bundle
+from medstyle_gan.inference.bundles import generators
 
 from ..conftest import make_bundle, make_config
 
@@ -38,6 +41,23 @@ def test_translates_with_overrides_and_matches_python(
     assert "0 translated, 1 skipped (done before, verified)" in capsys.readouterr().out
     assert main(["translate", *arguments, "--overwrite"]) == 0
     assert capsys.readouterr().out.startswith("1 translated")
+
+
+def test_a_model_is_loaded_once_for_all_files(
+    tmp_path: Path, model: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        write_scan(f"in/{index}.nii", shape=(12, 12, 4), seed=index)
+    loads = []
+    read = generators.load_trained_weights
+
+    def counted(network: nn.Module, weights: Any, direction: str) -> nn.Module:
+        loads.append(direction)
+        return read(network, weights, direction)
+
+    monkeypatch.setattr(generators, "load_trained_weights", counted)
+    assert main(["translate", str(model), str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    assert sorted(loads) == ["scan_to_style", "style_to_scan"]
 
 
 def test_both_directions_differ(tmp_path: Path, model: Path, write_scan: WriteScan) -> None:
