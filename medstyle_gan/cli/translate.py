@@ -230,10 +230,12 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
     mine = shard.of(jobs)
     workers = max(1, min(args.workers, len(mine)))
     memory = MemoryPlan(translator, args.direction, args.max_memory * GIBIBYTE, workers)
-    estimate = memory.of_all(mine)
+    estimate, too_large = memory.of_all(mine)
+    if too_large and estimate is None:
+        raise UserError(too_large[0])
     if estimate is not None:
         print(f"needs {estimate}", file=sys.stderr)
-    _tell_faults(mine)
+    _tell_faults([job.fault for job in mine if job.fault] + too_large, len(mine))
     out = None if names_a_file(Path(args.out)) else Path(args.out)
     if args.names:
         _write_names(args.names, jobs, out)
@@ -300,14 +302,13 @@ def _refuse_many_secrets(args: argparse.Namespace, shard: Shard, jobs: Sequence[
         )
 
 
-def _tell_faults(jobs: Sequence[Job]) -> None:
+def _tell_faults(faults: Sequence[str], inputs: int) -> None:
     """Say before the start what can be seen by then to fail; at the end all are listed."""
-    faults = [job.fault for job in jobs if job.fault]
     if faults:
         lines = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
         lines += f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         print(
-            f"warning: {len(faults)} of {len(jobs)} inputs will not be translated:{lines}",
+            f"warning: {len(faults)} of {inputs} inputs will not be translated:{lines}",
             file=sys.stderr,
         )
 

@@ -26,6 +26,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.inference.images import Image as ImageLike
 from medstyle_gan.inference.images import as_volume, like
 from medstyle_gan.inference.loaded_model import LoadedModel
+from medstyle_gan.inference.network.body import window_warnings
 from medstyle_gan.inference.network.network import OnProgress
 from medstyle_gan.inference.network.paths import translate_mirrored
 from medstyle_gan.inference.network.stacks import translate_stack
@@ -222,7 +223,10 @@ class Translator(LoadedModel):
             output_scale=scale,
             background=self.background[target],
             clipped=count_clipped(volume.array, prepared.scale, beyond),
-            warnings=() if scope is None else scope.warnings,
+            warnings=(
+                *(() if scope is None else scope.warnings),
+                *window_warnings(self.network(direction), prepared.foreground),
+            ),
             scope=scope,
             uncertainty=None if spread is None else volume.with_array(spread),
             gradient_correlation=correlation,

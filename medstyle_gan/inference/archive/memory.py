@@ -94,13 +94,17 @@ class MemoryPlan:
         self.workers = workers
         self._known: dict[tuple[Any, ...], int] = {}
 
-    def of_all(self, jobs: Iterable[Job]) -> Estimate | None:
-        """The estimate of the file that takes most; None where no header can be read.
+    def of_all(self, jobs: Iterable[Job]) -> tuple[Estimate | None, list[str]]:
+        """The estimate of the file that takes most of those that fit, and what does not fit.
 
-        Raises:
-            UserError: a file does not fit.
+        One file that is too large, or whose header claims to be, does not stop the others.
+
+        Returns:
+            The estimate, None where no header can be read or nothing fits; and a message for
+            each file that does not fit.
         """
         largest: Estimate | None = None
+        too_large: list[str] = []
         for job in jobs:
             if job.kind == "picture" or job.fault:
                 continue
@@ -108,10 +112,14 @@ class MemoryPlan:
                 header = job.header()
             except UserError:  # it fails later, with its reason
                 continue
-            estimate = self.of_volume(header, job.uncertainty is not None)
+            try:
+                estimate = self.of_volume(header, job.uncertainty is not None)
+            except UserError as error:
+                too_large.append(f"{job.input}: {error}")
+                continue
             if largest is None or estimate.total > largest.total:
                 largest = estimate
-        return largest
+        return largest, too_large
 
     def of_volume(self, header: VolumeHeader | Volume, uncertainty: bool = False) -> Estimate:
         """How a volume is translated: as many slices at once as fit, its arrays where they do.

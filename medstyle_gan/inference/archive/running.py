@@ -202,6 +202,9 @@ class _Work:
     ) -> tuple[Outcome, Row]:
         if job.fault:
             raise UserError(job.fault)
+        if self.memory is not None and job.kind != "picture":
+            # Refused by its header, before a file of terabytes is read for its hash.
+            self.memory.of_volume(job.header(), job.uncertainty is not None)
         stamped = stamp(job.sources)
         digest = hash_files(job.files) if job.files else hash_file(job.input)
         uncertain = job.uncertainty is not None

@@ -109,6 +109,26 @@ def test_shards_and_ranks_share_an_archive_out(
     assert all(row["status"] == "done" for row in rows_of(out).values())
 
 
+def test_a_shard_is_shared_out_among_the_processes_of_its_launcher(
+    tmp_path: Path, model: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines with `--shard i/2`, on each of which torchrun has started two processes."""
+    for index in range(6):
+        write_scan(f"in/{index}.nii", shape=(12, 12, 4), seed=index)
+    out = tmp_path / "out"
+    command = ["translate", str(model), str(tmp_path / "in"), "-o", str(out)]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parts = []
+    for shard in ("1/2", "2/2"):
+        for rank in ("0", "1"):
+            before = set(rows_of(out)) if out.exists() else set()
+            monkeypatch.setenv("RANK", rank)
+            assert main([*command, "--shard", shard]) == 0
+            parts.append(sorted(set(rows_of(out)) - before))
+    assert parts == [["0.nii", "4.nii"], ["1.nii", "5.nii"], ["2.nii"], ["3.nii"]]
+    assert all(row["status"] == "done" for row in rows_of(out).values())
+
+
 def test_devices_start_processes_that_share_an_archive_out(
     tmp_path: Path,
     model: Path,

@@ -110,7 +110,7 @@ for name, model, path in (
     jobs = plan_translation(translator, [path], out / name)
     plan = MemoryPlan(translator, "scan_to_style", GIBIBYTE * 4, 1)
     if name in ("whole", "planes"):
-        estimate = plan.of_all(jobs)
+        estimate, _ = plan.of_all(jobs)
         grown[f"{name} foretold"] = estimate.resident / 2**20
         grown[f"{name} arrays"] = estimate.arrays / 2**20
     else:

@@ -12,7 +12,11 @@ from torch import nn
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.network import feature_maps
-from medstyle_gan.inference.network.body import translate_body, translate_whole
+from medstyle_gan.inference.network.body import (
+    translate_body,
+    translate_whole,
+    window_warnings,
+)
 from medstyle_gan.inference.network.network import Network
 from medstyle_gan.inference.network.statistics import SliceMoments, WholeMoments, neighbour_weights
 from medstyle_gan.inference.network.streaming import can_stream, stream
@@ -217,6 +221,13 @@ def test_unknown_layers_go_by_windows_or_are_refused() -> None:
     assert not can_stream(generator)
     translated, _ = translate_body(network_of(generator, 3), volume, foreground, -1.0)
     np.testing.assert_allclose(translated, 2 * volume, atol=1e-5)
+    (warning,) = window_warnings(network_of(generator, 3), foreground)
+    assert "in windows" in warning
+    assert "a Doubled cannot" in warning
+    small = foreground & (np.indices(foreground.shape) < 8).all(axis=0)  # one window
+    assert window_warnings(network_of(generator, 3), small) == ()
+    assert window_warnings(network_of(generator, 3, statistics="window"), foreground) == ()
+    assert window_warnings(network_of(generator_of(GENERATORS["resize"], 3), 3), foreground) == ()
     with pytest.raises(UserError, match="a Doubled has layers"):
         translate_body(network_of(generator, 3, statistics="volume"), volume, foreground, -1.0)
 
