@@ -76,7 +76,7 @@ def run(
         notes += part.notes
     if segmenter is not None:
         notes += _task_notes(any(found.silver for found in findings), scale is not None)
-    pictures = draw_pictures(subjects[0], seeds[0], candidates, figures)
+    pictures = draw_pictures(subjects[0], seeds[0], candidates, figures, context.mark)
     return Chapter("hallucination", tuple(figures), pictures, tuple(notes))
 
 
