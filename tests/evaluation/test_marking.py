@@ -116,6 +116,11 @@ def test_translations_alone_are_marked(subject: Subject, name: str) -> None:
     assert changed.mean() < 0.02
 
 
+def test_columns_of_inserted_lesions_have_headings(subject: Subject) -> None:
+    made, _, count = made_pictures(subject)["inserted"]
+    assert all((part < 128).any() for part in np.array_split(made(True)[:18], count, axis=1))
+
+
 def test_under_each_corruption_the_translation_is_marked(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

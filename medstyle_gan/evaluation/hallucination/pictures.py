@@ -136,7 +136,7 @@ def _montage(
             else:
                 show_slice(panel, image, aspect, mark=title in made)
             panel.set(xticks=[], yticks=[])
-            if row is grid[0]:
+            if z == chosen[0]:
                 panel.set_title(title, fontsize=9)
             for center, diameter in shown[z]:
                 _ring(panel, center, diameter, subject, array.shape[1])

@@ -182,9 +182,7 @@ def _of_subject(given: _Given, index: int) -> _OfSubject:
     own.cycle = _cycle(found, subject, translation, context)
     if index == 0:
         plane = context.config.data.plane
-        maps = plots.difference_maps(
-            subject, translation, plane, _native(context), context.mark
-        )
+        maps = plots.difference_maps(subject, translation, plane, _native(context), context.mark)
         found.pictures.append(maps)
         _attribute(found, subject, translation, context, voxel)
     return own
