@@ -126,6 +126,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="volumes in a page (default: %(default)s)",
     )
     parser.add_argument(
+        "--no-mark",
+        action="store_true",
+        help="no visible SYNTHETIC in the report's slices of translations (readers' studies never "
+        "have one)",
+    )
+    parser.add_argument(
         "--workers",
         metavar="N",
         type=int,
@@ -202,6 +208,7 @@ def run(args: argparse.Namespace) -> int:
             viewer=args.viewer or args.niivue is not None,
             niivue=args.niivue,
             viewer_limit=args.viewer_limit,
+            mark=not args.no_mark,
         ),
         announce=_say,
     )

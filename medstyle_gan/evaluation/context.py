@@ -82,6 +82,7 @@ class EvaluationContext:
         metrics: Rows of the run's `metrics.csv` by step, columns without a value left out;
             empty where the model is no run.
         run_facts: The run's `run.yaml` as plain values; empty where the model is no run.
+        mark: Write SYNTHETIC into translations in pictures.
     """
 
     config: Config
@@ -101,6 +102,7 @@ class EvaluationContext:
     workers: int = 1
     metrics: Sequence[Mapping[str, float]] = ()
     run_facts: Mapping[str, object] = field(default_factory=dict)
+    mark: bool = True
 
     def rng(self, *key: int) -> np.random.Generator:
         """A random generator for one purpose: the same seed and key give the same draws.

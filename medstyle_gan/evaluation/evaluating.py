@@ -58,6 +58,7 @@ class Evaluation:
         volumes: whole volumes of some subjects, where a viewer is wanted.
         viewer: its script; empty where none is wanted.
         study: a reader study, which is moved into the report; None where none is wanted.
+        mark: whether translations are visibly marked in pictures and in the viewer.
     """
 
     label: str
@@ -71,6 +72,7 @@ class Evaluation:
     volumes: tuple[SubjectVolumes, ...] = ()
     viewer: str = ""
     study: Path | None = None
+    mark: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Settings:
         viewer: put whole volumes and NiiVue into the page.
         niivue: NiiVue's `niivue.umd.js`; None takes that of the package ipyniivue.
         viewer_limit: of these volumes' files in a page (MiB).
+        mark: write SYNTHETIC into translations, in pictures and in the viewer. A reader study is
+            never marked: its readers are to tell.
     """
 
     chapters: Sequence[ChapterName] | None = None
@@ -111,6 +115,7 @@ class Settings:
     viewer: bool = False
     niivue: str | Path | None = None
     viewer_limit: float = 32.0
+    mark: bool = True
 
 
 @dataclass(frozen=True)
@@ -258,6 +263,7 @@ def _evaluate_one(
         workers=settings.workers,
         metrics=run.metrics,
         run_facts=run.facts,
+        mark=settings.mark,
     )
     spacings = {}
     if own.inference.planes == 3:
@@ -289,6 +295,7 @@ def _evaluate_one(
         seed=settings.seed,
         volumes=volumes,
         study=asked.study,
+        mark=settings.mark,
     )
 
 

@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from medstyle_gan.data.preprocessing import display_image, slice_aspect
 from medstyle_gan.evaluation.chapter import TRANSLATION
 from medstyle_gan.evaluation.comparison import Comparison
+from medstyle_gan.evaluation.marking import show_slice
 from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT
-from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.volumes import atomic_file
 
 _TITLES = ("scan", "translation", "truth", "translation − truth")
 _PANEL = 2.2  # inches
-_READABLE = 240  # shorter side of a slice with a label (pixels)
 
 
 def write_montage(
@@ -53,18 +52,13 @@ def write_montage(
         difference = translation - comparison.truth
         images = (comparison.scan, translation, comparison.truth, difference)
         for panel, image, name in zip(line, images, _TITLES, strict=True):
-            is_difference = image is difference
             shown_slice = display_image(image[None, :, :, z])
-            if mark and image is translation:
-                shown_slice = _marked(shown_slice)
-            panel.imshow(
-                shown_slice,
-                cmap="RdBu_r" if is_difference else "gray",
-                vmin=-1,
-                vmax=1,
-                aspect=slice_aspect(comparison.spacing, "axial"),
-                interpolation="nearest",
-            )
+            aspect = slice_aspect(comparison.spacing, "axial")
+            if image is difference:
+                look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+                panel.imshow(shown_slice, aspect=aspect, **look)
+            else:
+                show_slice(panel, shown_slice, aspect, mark=mark and image is translation)
             panel.set(xticks=[], yticks=[])
             if panel in axes[0]:
                 panel.set_title(name, fontsize=9)
@@ -79,16 +73,6 @@ def write_montage(
         figure.suptitle(title, fontsize=10)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", metadata={PNG_TEXT: NOTE})
-
-
-def _marked(image: np.ndarray) -> np.ndarray:
-    """A slice in [-1, 1] with the label, its pixels repeated so that the label can be read."""
-    times = -(-_READABLE // min(image.shape))
-    enlarged = image.repeat(times, axis=0).repeat(times, axis=1)
-    grey = ((enlarged.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
-    (labelled,) = mark_synthetic([grey], enlarged)
-    drawn = labelled != grey
-    return np.where(drawn, labelled / np.float32(127.5) - 1, enlarged)
 
 
 def _spread(mask: np.ndarray, count: int) -> np.ndarray:

@@ -122,7 +122,9 @@ class Stylizer:
         code = self.transfer.transfer(self.transfer.encode_content(working), self.style, guidance)
         with torch.no_grad():
             stylised = adapt_channels(self.transfer.decode(code), self.work_channels)
-            inside = None if regions is None else torch.stack(list(regions)).amax(0)[0, 0].cpu() > 0.5
+            inside = (
+                None if regions is None else torch.stack(list(regions)).amax(0)[0, 0].cpu() > 0.5
+            )
             result = self._finished(content, resized(stylised, self.size).cpu(), inside)
             return result, stylised - working
 

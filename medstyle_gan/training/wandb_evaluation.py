@@ -52,7 +52,7 @@ class EvaluationLogger:
             summary_page(evaluation), inject=False, data_is_not_path=True
         )
         row["evaluation/slices"] = [
-            wandb.Image(views_montage(views), caption=f"subject {number}")
+            wandb.Image(views_montage(views, evaluation.mark), caption=f"subject {number}")
             for number, views in enumerate(evaluation.views, start=1)
         ]
         # A further evaluation at the same step is news, so the logger's memory is not asked.

@@ -177,6 +177,12 @@ OPEN = """<script>addEventListener("load", async () => {
   const requests = performance.getEntriesByType("resource")
     .map((r) => r.name).filter((n) => !n.startsWith("data:"));
   const seen = { said: said.textContent, shades: shades.size, requests };
+  const mark = document.getElementById("viewer-mark");
+  seen.marked = mark.checkVisibility() && mark.textContent;
+  const image = document.getElementById("viewer-image");
+  image.value = "scan";
+  if (viewer) await image.onchange();
+  seen.scan_marked = mark.checkVisibility();
   document.body.setAttribute("data-seen", JSON.stringify(seen));
 });</script>"""
 
@@ -196,4 +202,6 @@ def test_the_viewer_draws(tmp_path: Path, script: str | None) -> None:
     seen = seen_in(page, tmp_path / "profile", *options, look=OPEN)
     assert seen["said"] == "subject 0, translation"
     assert seen["shades"] > 20
+    assert seen["marked"] == "SYNTHETIC"
+    assert not seen["scan_marked"]
     assert seen["requests"] == []

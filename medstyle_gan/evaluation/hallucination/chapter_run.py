@@ -77,7 +77,7 @@ def run(
         notes += part.notes
     if settings[0].segmenter is not None:
         notes += _task_notes(any(found.silver for found in findings), scale is not None)
-    pictures = draw_pictures(subjects[0], findings[0], figures)
+    pictures = draw_pictures(subjects[0], findings[0], figures, context.mark)
     return Chapter("hallucination", tuple(figures), pictures, tuple(notes))
 
 

@@ -182,7 +182,7 @@ def _of_subject(given: _Given, index: int) -> _OfSubject:
     own.cycle = _cycle(found, subject, translation, context)
     if index == 0:
         plane = context.config.data.plane
-        maps = plots.difference_maps(subject, translation, plane, _native(context))
+        maps = plots.difference_maps(subject, translation, plane, _native(context), context.mark)
         found.pictures.append(maps)
         _attribute(found, subject, translation, context, voxel)
     return own
@@ -324,7 +324,8 @@ def _attribute(
         f"Occlusion covers {cell} × {cell} pixels of the body at a time with its median; reach is "
         "the radius around the region that holds 90 % of a map."
     )
-    found.pictures.append(plots.attribution_maps(subject, translation, region, plane, maps))
+    shown = plots.attribution_maps(subject, translation, region, plane, maps, context.mark)
+    found.pictures.append(shown)
 
 
 def _add_losses(found: _Findings, context: EvaluationContext) -> None:

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from medstyle_gan.evaluation.chapter import TRANSLATION
+from medstyle_gan.evaluation.marking import show_slice
 from medstyle_gan.evaluation.views import SubjectViews, View
 from medstyle_gan.evaluation.visual_effect.drawing import new_chart
 from medstyle_gan.evaluation.wording import title
@@ -14,11 +15,12 @@ from medstyle_gan.evaluation.wording import title
 _PANEL = 2.2  # inches
 
 
-def views_montage(views: SubjectViews) -> Image.Image:
+def views_montage(views: SubjectViews, mark: bool = True) -> Image.Image:
     """A row a plane: the images and the difference; it names no subject.
 
     Args:
         views: slices in [-1, 1].
+        mark: write SYNTHETIC into the translation.
 
     Returns:
         RGB, with nothing but the pixels.
@@ -30,17 +32,16 @@ def views_montage(views: SubjectViews) -> Image.Image:
         len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
     for row, view in enumerate(views.views):
-        images = {title(name): image for name, image in view.images.items()}
-        images[f"{title(TRANSLATION)} − {views.against}"] = view.difference
-        for column, (name, image) in enumerate(images.items()):
-            panel = panels[row, column]
-            colours = "RdBu_r" if column == columns - 1 else "gray"
-            panel.imshow(
-                image, cmap=colours, vmin=-1, vmax=1, aspect=view.aspect, interpolation="nearest"
-            )
+        for panel, (name, image) in zip(panels[row], view.images.items(), strict=False):
+            show_slice(panel, image, view.aspect, mark=mark and name == TRANSLATION)
+            panel.set_title(title(name) if row == 0 else "", fontsize=9)
+        last = panels[row, -1]
+        look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+        last.imshow(view.difference, aspect=view.aspect, **look)
+        if row == 0:
+            last.set_title(f"{title(TRANSLATION)} − {views.against}", fontsize=9)
+        for panel in panels[row]:
             panel.set(xticks=[], yticks=[])
-            if row == 0:
-                panel.set_title(name, fontsize=9)
         panels[row, 0].set_ylabel(f"{view.plane}\n{view.slice} of {view.slices}", fontsize=7)
     canvas = FigureCanvasAgg(chart)
     canvas.draw()

@@ -61,7 +61,7 @@ def report_page(evaluation: Evaluation, thresholds: Thresholds) -> str:
         evaluation=evaluation,
         meaning=MEANING[evaluation.verdict],
         chapters=chapters,
-        subjects=[view_figures(views) for views in evaluation.views],
+        subjects=[view_figures(views, evaluation.mark) for views in evaluation.views],
         references={title(name): text for name, text in REFERENCES.items()},
         provenance=_flat(evaluation.provenance),
         volumes=evaluation.volumes,

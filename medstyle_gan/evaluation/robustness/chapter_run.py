@@ -121,7 +121,8 @@ def _pictures(
     pictures = [curve_grid(list(found.values()), list(candidates), metric)]
     if TRANSLATION in candidates:
         slices = SLICES if _translates_slices(context) else None
-        montage = corrupted_montage(subject, candidates[TRANSLATION], _seed(context, 0), slices)
+        translate, seed = candidates[TRANSLATION], _seed(context, 0)
+        montage = corrupted_montage(subject, translate, seed, slices, context.mark)
         pictures.append(montage)
     return tuple(pictures)
 

@@ -9,7 +9,14 @@ import numpy as np
 import torch
 
 from medstyle_gan.data.slices import slice_aspect
-from medstyle_gan.evaluation.chapter import Candidate, Chapter, Figure, Picture, Subject
+from medstyle_gan.evaluation.chapter import (
+    TRANSLATION,
+    Candidate,
+    Chapter,
+    Figure,
+    Picture,
+    Subject,
+)
 from medstyle_gan.evaluation.context import EvaluationContext
 from medstyle_gan.evaluation.sharing import shared_out
 from medstyle_gan.evaluation.visual_effect.distances import feature_scale, frechet_distance
@@ -89,7 +96,7 @@ def run(
         }
         pictures.insert(0, multiples(means))
     aspect = slice_aspect(spacings[0], plane)
-    pictures.append(_slices(looks, real, aspect))
+    pictures.append(_slices(looks, real, aspect, context.mark))
     notes += _how(look, real, looks, slices, plane)
     notes += _spacing_notes(spacings, context)
     return Chapter(
@@ -180,7 +187,9 @@ def _frechet(looks: Sequence[Look], real: RealLooks) -> float:
     return frechet_distance(features / scale, real.features / scale)
 
 
-def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float) -> Picture:
+def _slices(
+    looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float, mark: bool
+) -> Picture:
     first = next(iter(looks))
     columns = [(first, looks[first][:_COLUMNS]), ("real", real.looks[:_COLUMNS])]
     shown = []
@@ -189,7 +198,7 @@ def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float)
             count = len(look.images)
             places = np.unique(np.linspace(0, count - 1, min(_SHOWN, count)).round().astype(int))
             shown.append((heading, [look.images[place, 0].numpy() for place in places]))
-    return slices_side_by_side(shown, aspect)
+    return slices_side_by_side(shown, aspect, {TRANSLATION} if mark else ())
 
 
 def _how(
