@@ -37,7 +37,7 @@ def planned_options(
     given = given_keys(None, args.overrides, options=options)
     if config.method.name == "gatys" or not (config.data.scans and config.data.style):
         return {}, None  # train says what is missing
-    from medstyle_gan.training.planning.rules import PLANNED, is_given, setting
+    from medstyle_gan.training.planning.rules import PLANNED, RESNETS, is_given, setting
 
     if args.out and not args.print_config:
         from medstyle_gan.training.run_folder import RunFolder
@@ -45,8 +45,11 @@ def planned_options(
         run = RunFolder(Path(args.out))
         if args.resume_or_start and run.config.exists():
             before = load_config(run.config)
-            open_keys = [key for key in PLANNED if not is_given(key, given)]
-            return {key: _plain(setting(before, key)) for key in open_keys}, None
+            same = (
+                config.generator.name == before.generator.name and before.generator.name in RESNETS
+            )
+            kept = [k for k in PLANNED if same or not k.startswith("generator.")]
+            return {k: _plain(setting(before, k)) for k in kept if not is_given(k, given)}, None
         run.refuse_used()
     from medstyle_gan.training.launching import started_together
 

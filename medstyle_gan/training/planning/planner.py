@@ -144,8 +144,8 @@ def make_plan(
     measure = estimate or any(not is_given(key, given) for key in _BY_RATE)
     machine = describe_machine(config.training, measure)
     costs = _Costs(config, scan, style, machine)
-    subjects = {domain: {item.subject for item in items[domain]} for domain in items}
-    others = len(subjects["scan"] | subjects["style"]) > 1
+    # Of those that are trained on: a warm start registers no others.
+    others = len({item.subject for item in (*split.train_scan, *split.train_style)}) > 1
     decisions = decide(scan, style, others, machine, config, given, costs, budget)
     settings = {decision.key: decision.value for decision in decisions}
     planned = with_settings(config, settings)

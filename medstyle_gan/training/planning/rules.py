@@ -187,15 +187,12 @@ def choose_sample_size(
     rooms = [min(_count(c, axis, spacing, c.voxels[axis]) for c in volumes) for axis in axes]
     least = LEAST_PATCH_SIDE if dims == 3 else LEAST_SIDE
     if min(rooms) < least:
-        smallest = min(
-            volumes, key=lambda c: min(_count(c, axis, spacing, c.voxels[axis]) for axis in axes)
-        )
+        smallest = min(volumes, key=lambda c: min(c.voxels[axis] for axis in axes))
         raise UserError(
             f"the {smallest.domain} collection's volumes are too small: "
             f"{' x '.join(f'{room:.0f}' for room in rooms)} voxels "
-            f"{'a patch' if dims == 3 else f'a {plane} slice'} at data.spacing, and at least "
-            f"{least} along each axis are needed; give larger volumes, or set a smaller "
-            "data.spacing"
+            f"{'' if dims == 3 else f'in {plane} slices '}at data.spacing, and {least} along each "
+            "axis are the least; give larger volumes, or set a smaller data.spacing"
         )
     if dims == 3:
         memory = machine.memory / _GIBIBYTE if machine.has_gpu else 0
@@ -309,8 +306,10 @@ def choose_cadence(cost: StepCost) -> Choice:
         share = cost.vgg_operations / every / cost.operations
         if share <= VGG_SHARE:
             break
-    allowed = f"at most {VGG_SHARE:.0%}" if share <= VGG_SHARE else f"more than {VGG_SHARE:.0%}"
-    return Choice(every, f"the VGG-19 then adds {share:.0%} to a step, {allowed}")
+    why = f"the VGG-19 then adds {share:.0%} to a step"
+    if share > VGG_SHARE:
+        return Choice(every, f"{why}, though {VGG_SHARE:.0%} are the limit: set vgg.crop or scale")
+    return Choice(every, f"{why}; {VGG_SHARE:.0%} are the limit")
 
 
 def wanted_steps(slices: float, dims: float) -> Choice:
