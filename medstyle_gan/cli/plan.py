@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     budget = _seconds(args.time)
     if args.out is None:
         raise UserError("no file given for the plan; say where with -o plan.yaml")
+    if args.json is not None and args.json.absolute() == args.out.absolute():
+        raise UserError(f"--json {args.json}: that is the plan's own file; choose another name")
     for path in (args.out, args.json):
         if path is not None:
             _refuse_used(path)
