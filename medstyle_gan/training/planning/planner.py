@@ -222,7 +222,7 @@ def _estimate(config: Config, cost: StepCost, machine: Machine) -> Estimate:
     return Estimate(
         operations=cost.mean_operations(every),
         gflops=machine.gflops[precision],
-        share=EFFICIENCY[machine.device],
+        share=EFFICIENCY[machine.device, precision],
         step_seconds=step,
         seconds=config.training.steps * step + registrations,
         memory=cost.memory,

@@ -56,8 +56,14 @@ WARM_SHARE, MOST_WARM_STEPS, LEAST_STEPS_WITH_WARM = 0.1, 600, 1_000
 # Fewer voxels along an axis cannot be deformed to fit.
 LEAST_REGISTERED = 12
 REGISTRATION_SECONDS = 10.0
-# What a step reaches of the measured rate of matrix products, and what it takes besides (s).
-EFFICIENCY = {"cpu": 0.45, "cuda": 0.25}
+# What a step reaches of the measured rate of matrix products, and what it takes besides (s). On a
+# CPU with AMX measured by processor time, on T1 to T2 of openms; of GPUs a guess.
+EFFICIENCY: dict[tuple[str, Precision], float] = {
+    ("cpu", "fp32"): 0.8,
+    ("cpu", "bf16"): 0.5,
+    ("cuda", "fp32"): 0.25,
+    ("cuda", "bf16"): 0.25,
+}
 OVERHEAD = {"cpu": 0.01, "cuda": 0.04}
 _GIBIBYTE = 2.0**30
 RESNETS = ("resnet", "switchable")
@@ -329,7 +335,7 @@ def step_seconds(cost: StepCost, every: int, precision: Precision, machine: Mach
     rate = machine.gflops.get(precision)
     if rate is None:
         return 0.0
-    work = cost.mean_operations(every) / (1e9 * rate * EFFICIENCY[machine.device])
+    work = cost.mean_operations(every) / (1e9 * rate * EFFICIENCY[machine.device, precision])
     return work + OVERHEAD[machine.device]
 
 

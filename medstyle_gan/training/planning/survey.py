@@ -136,7 +136,8 @@ def _coarse_spacing(shape: tuple[int, ...], spacing: Triple, orientation: str) -
 
 
 def _lengths(found: dict[str, float], kind: str) -> Triple:
-    return _triple([math.exp(found[f"{kind}.{axis}"]) for axis in AXES])
+    # Fingerprints keep six digits of the logarithm.
+    return _triple([float(f"{math.exp(found[f'{kind}.{axis}']):.5g}") for axis in AXES])
 
 
 def _along(triples: list[Triple], percent: float) -> Triple:
