@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,21 +71,8 @@ def planned_options(
         return {}, None
     return plan.settings, (
         f"no --config: planned {short_line(plan)}; the reasons, in a file to edit and keep: "
-        f"{_plan_command(options, args.overrides)}"
+        "medstyle plan with the same --scans, --style and settings, and -o plan.yaml"
     )
-
-
-def _plan_command(options: Mapping[str, object], overrides: list[str]) -> str:
-    words = ["medstyle", "plan"]
-    for option, key in (
-        ("--scans", "data.scans"),
-        ("--style", "data.style"),
-        ("--pairs", "data.pairs.folder"),
-    ):
-        value = options.get(key)
-        if value:
-            words += [option, *(value if isinstance(value, list) else [str(value)])]
-    return shlex.join([*words, *overrides, "-o", "plan.yaml"])
 
 
 def _plain(value: Any) -> Any:

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         config,
         args.out,
         resume,
-        _with_first(notice),
+        _with_notice(notice),
         args.profile,
         began,
     )
@@ -102,14 +102,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_first(notice: str | None) -> Callable[[str], None]:
-    """Says lines, before the first one a notice: a mistake in the data is told alone."""
+def _with_notice(notice: str | None) -> Callable[[str], None]:
+    """Says lines, after the first one a notice: a mistake in the data is told alone."""
     waiting = [] if notice is None else [notice]
 
     def say(line: str) -> None:
+        print(line, file=sys.stderr)
         while waiting:
             print(waiting.pop(), file=sys.stderr)
-        print(line, file=sys.stderr)
 
     return say
 

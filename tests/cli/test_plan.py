@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -189,15 +188,15 @@ def test_training_without_a_config_plans_what_is_not_given_and_says_so(
     assert main(words(phantoms, tmp_path / "run", "training.steps=7")) == 0
     (config,) = trained
     assert (config.training.steps, config.generator.ngf) == (7, 4)  # given
-    notice, summary, *_ = capsys.readouterr().err.splitlines()
+    summary, notice, *_ = capsys.readouterr().err.splitlines()
     assert summary == "the summary"
     assert notice.startswith("no --config: planned data.dims=2 ")
     assert "training.steps" not in notice.partition(";")[0]
     # The command that it names makes the same plan, to be kept.
-    command = notice.partition("edit and keep: ")[2]
+    assert "medstyle plan with the same --scans, --style and settings" in notice
     kept = tmp_path / "kept.yaml"
-    arguments = shlex.split(command)[1:-1]
-    assert main([*arguments, str(kept), "--no-trial"]) == 0
+    _, *same = words(phantoms, kept, "training.steps=7")
+    assert main(["plan", *same, "--no-trial"]) == 0
     ours, theirs = load_config(kept), config
     assert all(setting(ours, key) == setting(theirs, key) for key in PLANNED)
 

@@ -18,6 +18,9 @@ from medstyle_gan.training.planning.facts import StepCost
 def step_cost(config: Config, channels: dict[str, int], precision: Precision) -> StepCost:
     """Operations of convolutions and matrix products, forward and backward, and memory.
 
+    Penalties on discriminators' slopes are not counted: they act in few steps, and torch's
+    counter cannot look into a gradient's gradient.
+
     Args:
         config: all settings.
         channels: domain → channels of its samples.
@@ -28,7 +31,7 @@ def step_cost(config: Config, channels: dict[str, int], precision: Precision) ->
         with FakeTensorMode(), warnings.catch_warnings():
             # Copying tensors without data for the moving average, torch warns of their address.
             warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-            method = dry_method(config, channels)
+            method = dry_method(_without_penalties(config), channels)
             with_vgg = _operations(method, config, channels)
             method.regularizer = None
             without = _operations(method, config, channels)
@@ -37,6 +40,14 @@ def step_cost(config: Config, channels: dict[str, int], precision: Precision) ->
     parts = config.training.accumulate
     memory = step_bytes(config, channels, precision)
     return StepCost(parts * without, parts * (with_vgg - without), memory)
+
+
+def _without_penalties(config: Config) -> Config:
+    game = config.loss.adversarial
+    centred = game.zero_centred_penalty.model_copy(update={"weight": 0.0})
+    game = game.model_copy(update={"zero_centred_penalty": centred, "gradient_penalty": 0.0})
+    loss = config.loss.model_copy(update={"adversarial": game})
+    return config.model_copy(update={"loss": loss})
 
 
 def _operations(method: TrainedMethod, config: Config, channels: dict[str, int]) -> int:

@@ -81,3 +81,16 @@ def test_the_vgg_is_counted_apart_and_parts_of_a_batch_add_up() -> None:
     two = step_cost(load_config(None, [*SMALL, *size, "training.accumulate=2"]), GREY, "fp32")
     assert two.operations == 2 * one.operations
     assert two.memory == one.memory
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    ["loss.adversarial.zero_centred_penalty.weight=1", "loss.adversarial.name=wgan_gp"],
+)
+def test_penalties_are_left_out(penalty: str) -> None:
+    small = [*SMALL, "data.sample_size=[32,32]", "loss.perceptual.weight=0"]
+    small += ["loss.perceptual.reconstruction_weight=0", "loss.style.weight=0"]
+    plain = step_cost(load_config(None, small), GREY, "fp32")
+    assert step_cost(load_config(None, [*small, penalty]), GREY, "fp32").operations == (
+        plain.operations
+    )
