@@ -31,13 +31,14 @@ def planned_options(
             collections cannot be used.
     """
     from medstyle_gan.config import given_keys, load_config
+    from medstyle_gan.training.planning.rules import PLANNED, RESNETS, is_given, setting
 
     config = load_config(None, args.overrides, options={**options, **room_for_patches(args)})
     given = given_keys(None, args.overrides, options=options)
+    if "generator.ngf" in given:  # who sizes the networks has the losses of the defaults
+        given += tuple(key for key in PLANNED if key.startswith("loss."))
     if config.method.name == "gatys" or not (config.data.scans and config.data.style):
         return {}, None  # train says what is missing
-    from medstyle_gan.training.planning.rules import PLANNED, RESNETS, is_given, setting
-
     if args.out and not args.print_config:
         from medstyle_gan.training.run_folder import RunFolder
 
