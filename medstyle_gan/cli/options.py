@@ -149,3 +149,13 @@ def resolve_config(
         print(dump_config(config), end="")
         raise SystemExit(0)
     return config
+
+
+def room_for_patches(args: argparse.Namespace) -> dict[str, object]:
+    """Stand-ins for what `data.dims=3` cannot do without, until a plan has decided them."""
+    given = {override.partition("=")[0].strip() for override in args.overrides}
+    dims = [o.partition("=")[2].strip() for o in args.overrides if o.startswith("data.dims=")]
+    if args.config or dims[-1:] != ["3"]:
+        return {}
+    stand_ins = {"data.spacing": [None] * 3, "data.sample_size": [64] * 3}
+    return {key: value for key, value in stand_ins.items() if key not in given}

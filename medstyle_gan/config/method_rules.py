@@ -8,7 +8,7 @@ from medstyle_gan.config.network_sections import GeneratorConfig, VGGConfig
 from medstyle_gan.config.training_sections import TrainingConfig
 
 # Methods that learn one way only, and from the VGG-19's terms alone.
-_ONE_WAY = ("feedforward", "adain")
+ONE_WAY = ("feedforward", "adain")
 # Methods that contrast patches by their generator's features, and learn one way.
 _CONTRASTING = ("cut", "fastcut")
 
@@ -53,7 +53,7 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
             f"{method} contrasts no patches; set loss.contrastive.weight=0 "
             "loss.contrastive.identity_weight=0, or method.name=cut"
         )
-    if method not in _ONE_WAY:
+    if method not in ONE_WAY:
         return None
     weights = {
         "adversarial.weight": loss.adversarial.weight,
@@ -129,7 +129,7 @@ def training_fault(method: str, training: TrainingConfig) -> str | None:
         method: its name.
         training: the `training` section.
     """
-    if method in _ONE_WAY and training.warm_start.steps:
+    if method in ONE_WAY and training.warm_start.steps:
         return (
             f"{method} learns a style of its own, not the contrast of other scans; set "
             "training.warm_start.steps=0"

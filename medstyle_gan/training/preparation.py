@@ -10,6 +10,7 @@ import lightning as L
 import torch
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.training_sections import TrainingConfig
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.progress import FilesProgress
 from medstyle_gan.errors import UserError
@@ -107,7 +108,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         UserError: for unusable data or settings.
     """
     # Mistakes that can be seen at once must not wait until all volumes are prepared.
-    device = _device(config)
+    device = training_device(config.training)
     precision = resolve_precision(config.training.precision, device)
     refuse_without_compiler(config)
     if config.data.pairs.folder:
@@ -155,8 +156,13 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     return Prepared(data, method, validation, vgg, device, precision)
 
 
-def _device(config: Config) -> torch.device:
-    wanted = config.training.accelerator
+def training_device(training: TrainingConfig) -> torch.device:
+    """Where a training runs.
+
+    Raises:
+        UserError: it was to be a GPU, and there is none.
+    """
+    wanted = training.accelerator
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("training.accelerator is gpu, but torch finds no GPU; use auto or cpu")
     on_gpu = wanted != "cpu" and torch.cuda.is_available()
