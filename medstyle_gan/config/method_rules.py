@@ -25,7 +25,7 @@ def generator_fault(method: str, generator: GeneratorConfig) -> str | None:
             f"{method} contrasts features of a ResNet's layers, which {generator.name} does not "
             "have; set generator.name=resnet"
         )
-    if method in _ONE_WAY and generator.background == "clamp":
+    if method in ONE_WAY and generator.background == "clamp":
         return f"{method} styles whole images; set generator.background=free"
     return None
 
@@ -43,7 +43,7 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
             return "gatys knows no structure terms; set " + " ".join(
                 f"loss.structure.{name}.weight=0" for name in held
             )
-    if loss.region == "foreground" and method in (*_ONE_WAY, "gatys"):
+    if loss.region == "foreground" and method in (*ONE_WAY, "gatys"):
         return f"{method} has no terms that look at the body alone; set loss.region=sample"
     if method in _CONTRASTING:
         return _contrasting_fault(method, loss)
