@@ -50,11 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         help="sides of pictures, parts feedforward and adain (default: 256,1024)",
     )
     parser.add_argument(
-        "--slices", type=positive, help="of the volume, parts feedforward and adain (default: 16)"
+        "--slices", type=positive, help="of the volume, parts feedforward and adain (default: 48)"
     )
     parser.add_argument("--bf16", action="store_true", help="bfloat16 features too")
     defaults: dict[str, Any] = {"size": (256, 32), "iterations": (50, 3), "rounds": (9, 1)}
-    defaults |= {"pictures": ([256, 1024], [32]), "slices": (16, 2)}
+    defaults |= {"pictures": ([256, 1024], [32]), "slices": (48, 2)}
     return run(Path(__file__), parse(parser, argv, defaults), _measure)
 
 

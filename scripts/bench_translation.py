@@ -6,7 +6,8 @@
 
 Parts: `speed` compares our translation of a whole volume with a plain loop, one slice at a time in
 fp32, and with MONAI's inferers around the same network, and tells the share of the measured matrix
-product rate that it reaches; `memory` tells the peak resident memory of a fresh process by the
+product rate that it reaches, by the operations of the plain network (convolutions with fewer
+multiplications can exceed it); `memory` tells the peak resident memory of a fresh process by the
 volume's size. The networks have random weights of the size that the settings give.
 """
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Where `python -I` leaves the script's own folder out.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from recipes.contrast_figures import TRUTH, Row, format_rows, measure
+from recipes.contrast_figures import NETWORK, TRUTH, Row, format_rows, measure
 from recipes.contrast_picture import draw
 from recipes.low_contrast import write_openms_collections
 
@@ -36,6 +36,7 @@ from medstyle_gan.data import find_collection, prepare_collection
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import Comparison, compare_pairs, find_pairs, fit_references
+from medstyle_gan.evaluation.chapter import TRANSLATION
 from medstyle_gan.evaluation.contrast import adaptive_histogram_equalization, smoothing
 from medstyle_gan.inference import Translator
 from medstyle_gan.volumes import atomic_file
@@ -72,10 +73,12 @@ def main(argv: list[str] | None = None) -> int:
         rows: list[Row] = []
         models: dict[str, dict[str, object]] = {}
         for data, folders in _collections(out, args):
-            run = _train(data, folders, out, args)
-            translator = Translator.load(run)
+            run, config = _train(data, folders, out, args)
+            translator = Translator.load(run, inference=config.inference)
             models[data] = {"steps": translator.steps, "model_hash": translator.model_hash}
-            comparisons[data] = list(_compare(translator, folders))
+            freely = config.inference.model_copy(update={"structure": "free"})
+            network = Translator.load(run, inference=freely)
+            comparisons[data] = list(_compare(translator, network, folders))
             measured = measure(data, comparisons[data], folders)
             print(format_rows(measured), flush=True)
             rows += measured
@@ -114,7 +117,10 @@ def _collections(out: Path, args: argparse.Namespace) -> Iterator[tuple[str, Pha
         yield "openms", write_openms_collections(Path(args.openms), out / "openms" / "data")
 
 
-def _train(data: str, folders: PhantomFolders, out: Path, args: argparse.Namespace) -> Path:
+def _train(
+    data: str, folders: PhantomFolders, out: Path, args: argparse.Namespace
+) -> tuple[Path, Config]:
+    """The run, trained if it is not yet, and the settings."""
     places = {
         "data.scans": str(folders.scans),
         "data.style": str(folders.style),
@@ -127,10 +133,12 @@ def _train(data: str, folders: PhantomFolders, out: Path, args: argparse.Namespa
     run = out / data / "run"
     if not (run / "model").is_dir():
         medstyle_gan.train(config, run, resume="if_started", announce=print)
-    return run
+    return run, config
 
 
-def _compare(translator: Translator, folders: PhantomFolders) -> Iterator[Comparison]:
+def _compare(
+    translator: Translator, network: Translator, folders: PhantomFolders
+) -> Iterator[Comparison]:
     """The held-out pairs with every candidate, at the scans' own resolution."""
     config: Config = translator.config
     collection = find_collection(str(folders.style), config.data.subject_pattern)
@@ -138,7 +146,10 @@ def _compare(translator: Translator, folders: PhantomFolders) -> Iterator[Compar
     references = fit_references(style, config.data.plane)
     references |= {"CLAHE": adaptive_histogram_equalization, "smoothing": smoothing}
     pairs = find_pairs(config.data.pairs.model_copy(update={"folder": str(folders.pairs)}))
-    for comparison in compare_pairs(translator, pairs, config, references, ("native",)):
+    alone = compare_pairs(network, pairs, config, {}, ("native",))
+    compared = compare_pairs(translator, pairs, config, references, ("native",))
+    for comparison, freely in zip(compared, alone, strict=True):
+        comparison.candidates[NETWORK] = freely.candidates[TRANSLATION]
         comparison.candidates[TRUTH] = comparison.truth
         yield comparison
 

@@ -33,27 +33,12 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `runs/t1_to_t2` and `patient.nii.gz`, as the examples assume."""
     from medstyle_gan.config import load_config
     from medstyle_gan.data.phantom import write_phantom_collections
+    from tests.training.small import BARE_RUN, collections
 
     folder = tmp_path_factory.mktemp("examples")
     data = write_phantom_collections(folder / "data", subjects=3, pairs=0, shape=(32, 32, 8))
-    settings = {
-        "data.scans": str(data.scans),
-        "data.style": str(data.style),
-        "data.spacing": [None, None, None],
-        "data.sample_size": [32, 32],
-        "data.validation_fraction": 0,
-        "generator.ngf": 4,
-        "generator.blocks": 1,
-        "discriminator.ndf": 4,
-        "discriminator.layers": 1,
-        "loss.style.weight": 0,
-        "loss.perceptual.weight": 0,
-        "loss.perceptual.reconstruction_weight": 0,
-        "vgg.weights": "random:0",
-        "training.accelerator": "cpu",
-        "training.steps": 2,
-        "guards.enabled": False,
-    }
+    sizes = {"data.sample_size": [32, 32], "data.validation_fraction": 0, "training.steps": 2}
+    settings = {**collections(data), **BARE_RUN, **sizes}
     medstyle_gan.train(load_config(None, [], options=settings), folder / "runs" / "t1_to_t2")
     next(data.scans.iterdir()).rename(folder / "patient.nii.gz")
     return folder

@@ -25,9 +25,12 @@ ROOMS = [
 INNER_ROOMS = ["archive", "panels", "stylize", "outputs", "translator", "bundles", "network"]
 LOWEST = {"errors", "signals"}  # top-level modules that anything may import
 # Only volumes/ opens an image file; nibabel's geometry and PIL's drawing are for all.
-IMAGE_LIBRARIES = {"av", "imageio", "tifffile", "pydicom", "SimpleITK", "itk"}
+IMAGE_LIBRARIES = {"av", "imageio", "tifffile", "pydicom", "itk"}
 IMAGE_READERS = {"imread", "read_image", "decode_image", "LoadImage", "LoadImaged", "nibabel.load"}
 OPENING_CALLS = {"nib.load", "nibabel.load", "Image.open", "PIL.Image.open", "plt.imread"}
+# SimpleITK registers what is in memory, too.
+SITK_READERS = ("ReadImage", "ImageFileReader", "ImageSeriesReader")
+OPENING_CALLS |= {f"{module}.{r}" for module in ("sitk", "SimpleITK") for r in SITK_READERS}
 FORBIDDEN = {
     "networks": {"lightning", "pytorch_lightning", "wandb", "yaml", "pydantic"},
     "losses": {"lightning", "pytorch_lightning", "wandb", "yaml", "pydantic"},

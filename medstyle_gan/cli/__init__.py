@@ -26,6 +26,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "check": Command("medstyle_gan.cli.check", "look at both collections and say what is wrong"),
+    "plan": Command(
+        "medstyle_gan.cli.plan", "choose a training's settings by the data and this machine"
+    ),
     "train": Command("medstyle_gan.cli.train", "learn to translate between two collections"),
     "translate": Command("medstyle_gan.cli.translate", "translate volumes with a trained model"),
     "deidentify": Command(

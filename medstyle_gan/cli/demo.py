@@ -170,7 +170,7 @@ def _demonstrate(config: Config, out: Path, seed: int, quick: bool, kind: Phanto
     comparisons, rows = _score(config, translator, folders)
     title = f"medstyle demo: phantom {scan} → {style}, a subject that training never saw"
     native = [comparison for comparison in comparisons if comparison.grid == "native"]
-    write_montage(out / "demo.png", native, title=title)
+    write_montage(out / "demo.png", native, title=title, mark=config.logging.mark)
     _write_figures(out / "figures.json", config, rows, seed, quick, kind)
 
     print(format_table(rows))

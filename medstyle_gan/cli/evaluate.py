@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medstyle_gan.config import Config
     from medstyle_gan.evaluation.chapter import ChapterName
     from medstyle_gan.evaluation.evaluating import Evaluation
+    from medstyle_gan.training.wandb_evaluation import EvaluationLogger
 
 FORBIDDEN_VERDICT = 3
 # What of the settings belongs to the evaluation; all else is the model's own.
@@ -80,10 +81,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "TorchScript (.pt) or ONNX file, or a command with {input} and {output}",
     )
     parser.add_argument(
+        "--inception",
+        metavar="FILE",
+        help="Inception-v3's weights (a state dict of torchvision's), to tell by its features "
+        "instead of VGG-19's how real translations look",
+    )
+    parser.add_argument(
+        "--reader-study",
+        metavar="N",
+        type=int,
+        default=0,
+        help="write a blinded study of N slices, half of them real, into REPORT/reader_study",
+    )
+    parser.add_argument(
+        "--ratings",
+        metavar="STUDY",
+        action="append",
+        default=[],
+        help="the reader_study of an earlier report of this model, with the readers' files in its "
+        "ratings/; once for each of several models",
+    )
+    parser.add_argument(
+        "--wandb",
+        choices=("off", "offline", "online"),
+        default="off",
+        help="log the verdicts, tables and slices to the model's Weights & Biases run, without "
+        "names (default: %(default)s)",
+    )
+    parser.add_argument(
         "--viewer",
-        metavar="NIIVUE",
-        help="put whole volumes and a viewer into the page: dist/niivue.umd.js of the npm package "
-        "@niivue/niivue, which is not shipped with medstyle",
+        action="store_true",
+        help="put whole volumes and NiiVue into the page (pip install 'medstyle-gan[viewer]')",
+    )
+    parser.add_argument(
+        "--niivue",
+        metavar="FILE",
+        help="--viewer with this dist/niivue.umd.js of the npm package @niivue/niivue",
     )
     parser.add_argument(
         "--viewer-limit",
@@ -91,6 +124,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=32.0,
         help="volumes in a page (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-mark",
+        action="store_true",
+        help="no visible SYNTHETIC in the report's slices of translations (readers' studies never "
+        "have one)",
     )
     parser.add_argument(
         "--workers",
@@ -133,6 +172,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--seed {args.seed}: a seed must be 0 or more")
     if not args.viewer_limit > 0:
         raise UserError(f"--viewer-limit {args.viewer_limit:g}: give MiB above 0, such as 32")
+    if args.reader_study < 0:
+        raise UserError(f"--reader-study {args.reader_study}: give a number of slices, such as 40")
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: give 1 or more")
     chapters = _chapters(names)
@@ -142,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
 
         print(dump_config(config), end="")
         return 0
+    loggers = _wandb_loggers(models, args)
     evaluations = evaluate(
         models,
         args.out,
@@ -160,14 +202,23 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             precision=args.precision,
             segmenter=args.segmenter,
-            viewer=args.viewer,
+            inception=args.inception,
+            reader_study=args.reader_study,
+            ratings=args.ratings,
+            viewer=args.viewer or args.niivue is not None,
+            niivue=args.niivue,
             viewer_limit=args.viewer_limit,
+            mark=not args.no_mark,
         ),
         announce=_say,
     )
     for model, evaluation in zip(models, evaluations, strict=True):
         _print(model, evaluation)
     print(f"report: {args.out}/report.html   figures: {args.out}/report.json")
+    for logger, evaluation in zip(loggers, evaluations, strict=False):
+        print(logger.log(evaluation))
+    if args.reader_study:
+        _tell_studies(args.out, len(models), args.reader_study)
     return _exit_code(args.fail_on, evaluations)
 
 
@@ -230,6 +281,25 @@ def _print(model: str, evaluation: Evaluation) -> None:
     width = max(len(verdict.chapter) for verdict in evaluation.verdicts)
     for verdict in evaluation.verdicts:
         print(f"  {verdict.chapter:<{width}}  {verdict.verdict:<10}  {verdict.why}")
+
+
+def _wandb_loggers(models: Sequence[str], args: argparse.Namespace) -> list[EvaluationLogger]:
+    if args.wandb == "off":
+        return []
+    from medstyle_gan.training.wandb_evaluation import evaluation_loggers
+
+    return evaluation_loggers(models, args.out, args.wandb)
+
+
+def _tell_studies(out: str, models: int, count: int) -> None:
+    parts = [""] if models == 1 else [f"/model_{number}" for number in range(1, models + 1)]
+    for part in parts:
+        study = f"{out}{part}/reader_study"
+        print(
+            f"reader study of {count} slices: give readers {study}/for_readers and nothing else; "
+            f"put what they send back into {study}/ratings, and evaluate again with "
+            f"--ratings {study}"
+        )
 
 
 def _exit_code(fail_on: str | None, evaluations: Sequence[Evaluation]) -> int:

@@ -69,15 +69,23 @@ def collection_options(args: argparse.Namespace) -> dict[str, object]:
     options: dict[str, object] = {}
     overrides: list[str] = []
     for name in ("scans", "style"):
-        paths: list[str] = []
-        for token in getattr(args, name) or ():
-            # A misspelt setting too, so that it is told as one and not as a missing file.
-            is_setting = _SETTING.match(token) and not Path(token).exists()
-            (overrides if is_setting else paths).append(token)
+        paths, among = split_paths(getattr(args, name))
+        overrides += among
         if paths:
             options[f"data.{name}"] = paths[0] if len(paths) == 1 else paths
     args.overrides = [*args.overrides, *overrides]
     return options
+
+
+def split_paths(tokens: Iterable[str] | None) -> tuple[list[str], list[str]]:
+    """Parts what followed an option of files into (files, overrides that stood between them)."""
+    paths: list[str] = []
+    overrides: list[str] = []
+    for token in tokens or ():
+        # A misspelt setting too, so that it is told as one and not as a missing file.
+        is_setting = _SETTING.match(token) and not Path(token).exists()
+        (overrides if is_setting else paths).append(token)
+    return paths, overrides
 
 
 def split_overrides(tokens: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -141,3 +149,13 @@ def resolve_config(
         print(dump_config(config), end="")
         raise SystemExit(0)
     return config
+
+
+def room_for_patches(args: argparse.Namespace) -> dict[str, object]:
+    """Stand-ins for what `data.dims=3` cannot do without, until a plan has decided them."""
+    given = {override.partition("=")[0].strip() for override in args.overrides}
+    dims = [o.partition("=")[2].strip() for o in args.overrides if o.startswith("data.dims=")]
+    if args.config or dims[-1:] != ["3"]:
+        return {}
+    stand_ins = {"data.spacing": [None] * 3, "data.sample_size": [64] * 3}
+    return {key: value for key, value in stand_ins.items() if key not in given}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medstyle_gan.cli.options import add_config_arguments, add_device_argument, resolve_config
+from medstyle_gan.cli.options import (
+    add_config_arguments,
+    add_device_argument,
+    resolve_config,
+    split_paths,
+)
 from medstyle_gan.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from medstyle_gan.inference import Stylized
     from medstyle_gan.methods import Iteration
 
-_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
 DEFAULT_METHOD = "gatys"
 
 
@@ -65,10 +67,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: for an input, a setting or an output that is refused.
     """
-    overrides: list[str] = []
-    contents = _paths(args.content, overrides)
-    styles, masks = _paths(args.style, overrides), _paths(args.mask, overrides)
-    args.overrides = overrides
+    contents, args.overrides = split_paths(args.content)
+    styles, among_styles = split_paths(args.style)
+    masks, among_masks = split_paths(args.mask)
+    args.overrides += among_styles + among_masks
     config = resolve_config(args, {"method.name": args.method}, DEFAULT_METHOD)
     if len(contents) != 1:
         raise UserError(
@@ -173,15 +175,6 @@ def _summary(result: Stylized) -> list[str]:
         )
     lines.append(f"gradients correlate with the content's by {facts['gradient_correlation']:.3f}")
     return lines
-
-
-def _paths(tokens: list[str] | None, overrides: list[str]) -> list[str]:
-    """Files among tokens; settings that stand between them go to `overrides`."""
-    paths: list[str] = []
-    for token in tokens or ():
-        is_setting = _SETTING.match(token) and not Path(token).exists()
-        (overrides if is_setting else paths).append(token)
-    return paths
 
 
 def _say(line: str) -> None:

@@ -6,9 +6,11 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from medstyle_gan.cli.auto_plan import planned_options
 from medstyle_gan.cli.options import (
     add_collection_arguments,
     add_config_arguments,
@@ -60,17 +62,16 @@ def run(args: argparse.Namespace) -> int:
 
     if args.resume and args.out and not args.config:
         args.config = _config_of_run(Path(args.out))
-    config = resolve_config(
-        args,
-        {
-            **collection_options(args),
-            "data.pairs.folder": args.pairs,
-            "logging.wandb": args.wandb,
-            "training.devices": args.devices,
-            "training.nodes": args.nodes,
-            "training.max_time": args.max_time,
-        },
-    )
+    options = {
+        **collection_options(args),
+        "data.pairs.folder": args.pairs,
+        "logging.wandb": args.wandb,
+        "training.devices": args.devices,
+        "training.nodes": args.nodes,
+        "training.max_time": args.max_time,
+    }
+    planned, notice = ({}, None) if args.config else planned_options(args, options)
+    config = resolve_config(args, {**options, **planned})
     if not args.out:
         raise UserError("no run folder given; say where with -o RUN")
     from medstyle_gan.training import train
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         config,
         args.out,
         resume,
-        lambda line: print(line, file=sys.stderr),
+        _with_notice(notice),
         args.profile,
         began,
     )
@@ -99,6 +100,18 @@ def run(args: argparse.Namespace) -> int:
                 f"--model {run_folder} -o OUT"
             )
     return 0
+
+
+def _with_notice(notice: str | None) -> Callable[[str], None]:
+    """Says lines, after the first one a notice: a mistake in the data is told alone."""
+    waiting = [] if notice is None else [notice]
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+        while waiting:
+            print(waiting.pop(), file=sys.stderr)
+
+    return say
 
 
 def _config_of_run(folder: Path) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medstyle_gan.volumes import Profile
 
 _BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}]"
-_SHOWN = 10  # files with warnings
+_SHOWN = 10  # files with warnings or faults
 _SHOWN_EACH = 3
 DEFAULT_GIB = 4.0
 
@@ -230,9 +230,12 @@ def _translate(args: argparse.Namespace, shard: Shard) -> int:
     mine = shard.of(jobs)
     workers = max(1, min(args.workers, len(mine)))
     memory = MemoryPlan(translator, args.direction, args.max_memory * GIBIBYTE, workers)
-    estimate = memory.of_all(mine)
+    estimate, too_large = memory.of_all(mine)
+    if too_large and estimate is None:
+        raise UserError(too_large[0])
     if estimate is not None:
         print(f"needs {estimate}", file=sys.stderr)
+    _tell_faults([job.fault for job in mine if job.fault] + too_large, len(mine))
     out = None if names_a_file(Path(args.out)) else Path(args.out)
     if args.names:
         _write_names(args.names, jobs, out)
@@ -291,11 +294,22 @@ def _patients(args: argparse.Namespace) -> Patients:
 
 
 def _refuse_many_secrets(args: argparse.Namespace, shard: Shard, jobs: Sequence[Job]) -> None:
-    dicom = any(job.kind == "series" for job in jobs)
+    dicom = any(job.kind == "series" and not job.fault for job in jobs)
     if dicom and shard.count > 1 and args.deidentify != "keep-patient" and args.uid_key is None:
         raise UserError(
             "--deidentify basic in several processes needs --uid-key FILE: without a common "
             "secret, series of one study would get studies of their own"
+        )
+
+
+def _tell_faults(faults: Sequence[str], inputs: int) -> None:
+    """Say before the start what can be seen by then to fail; at the end all are listed."""
+    if faults:
+        lines = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
+        lines += f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        print(
+            f"warning: {len(faults)} of {inputs} inputs will not be translated:{lines}",
+            file=sys.stderr,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medstyle_gan.config.dumping import dump_config
-from medstyle_gan.config.loading import load_config
+from medstyle_gan.config.loading import given_keys, load_config
 from medstyle_gan.config.schema import Config
 
-__all__ = ["Config", "dump_config", "load_config"]
+__all__ = ["Config", "dump_config", "given_keys", "load_config"]

@@ -123,8 +123,8 @@ class SamplerConfig(Section):
 
     match: Literal["position", "none"] = Field(
         "position",
-        description="draw the style slice from the same relative height of the body (dims 3: the "
-        "patch from the same relative place), or anywhere",
+        description="draw the style slice from the same height of the body, told by the areas of "
+        "its sections (dims 3: the patch), or anywhere",
     )
     foreground: Probability = Field(
         0.8,
@@ -168,7 +168,7 @@ class DataConfig(Section):
         ge=0,
         lt=1,
         description="share of each collection's subjects held out for validation "
-        "(null: 0.2, or 0 where pairs are given, which validate better)",
+        "(null: 0.2, or 0 where pairs are given to validate on, which validate better)",
     )
     dims: Dims = Field(
         2,

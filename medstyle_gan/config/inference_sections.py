@@ -13,11 +13,41 @@ from medstyle_gan.config.highlight_section import HighlightConfig
 Flip = Literal["left_right", "anterior_posterior", "superior_inferior"]
 
 
-class InferenceConfig(Section):
+class StructureFields(Section):
+    """Whether a result may have edges that the image it was made of has not."""
+
+    structure: Literal["free", "preserved"] = Field(
+        "free",
+        description="preserved: the result is a local affine map of the image it is made of "
+        "(guided filter), so that no edge is where that had none",
+    )
+    structure_floor: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="structure preserved: least correlation of the result's gradients with the "
+        "image's, in each slice",
+    )
+    guide_radius: PositiveInt | None = Field(
+        None,
+        description="structure preserved: half side of the windows that the maps are fitted in "
+        "(pixels; null: a sixteenth of the shorter side)",
+    )
+    guide_epsilon: float = Field(
+        0.01,
+        gt=0,
+        description="structure preserved: variance of the image below which a window is flat "
+        "([-1, 1] units squared)",
+    )
+
+
+class InferenceConfig(StructureFields):
     """How whole volumes are translated."""
 
     batch_size: PositiveInt = Field(
-        8, description="slices at once (windows of a 3-D model go one by one)"
+        8,
+        description="slices at once (on a CPU no more than 256² pixels, but one; windows of a 3-D "
+        "model go one by one)",
     )
     statistics: Literal["auto", "volume", "window"] = Field(
         "auto",
@@ -57,7 +87,7 @@ class InferenceConfig(Section):
     )
 
 
-class StylizeConfig(Section):
+class StylizeConfig(StructureFields):
     """What is done around a style transfer, whatever its method (`medstyle stylize`)."""
 
     size: int | None = Field(
@@ -80,29 +110,6 @@ class StylizeConfig(Section):
     )
     colour: Literal["auto", "grey", "rgb"] = Field(
         "auto", description="what the result is; auto is grey where content and styles all are"
-    )
-    structure: Literal["free", "preserved"] = Field(
-        "free",
-        description="preserved: the result is a local affine map of the content (guided filter), "
-        "so that no edge is where the content had none",
-    )
-    structure_floor: float = Field(
-        0.95,
-        ge=0,
-        lt=1,
-        description="structure preserved: least correlation of the result's gradients with the "
-        "content's",
-    )
-    guide_radius: PositiveInt | None = Field(
-        None,
-        description="structure preserved: half side of the windows that the maps are fitted in "
-        "(pixels; null: a sixteenth of the shorter side)",
-    )
-    guide_epsilon: float = Field(
-        0.01,
-        gt=0,
-        description="structure preserved: variance of the content below which a window is flat "
-        "([-1, 1] units squared)",
     )
     background: Literal["keep", "stylize"] = Field(
         "keep", description="what is done outside the body of a volume"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,33 @@ def load_config(
             source += " and the settings given with it"
         raise UserError(_report(source, mistakes))
     return config
+
+
+def given_keys(
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    options: Mapping[str, object] | None = None,
+) -> tuple[str, ...]:
+    """The dotted keys that these sources of `load_config` give, in their order.
+
+    A section given as a whole by an override is one key; a file's are those of its values.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    keys = [] if path is None else list(_leaf_keys(_read(Path(path))))
+    keys += [key for key, value in (options or {}).items() if value is not None]
+    keys += [override.partition("=")[0].strip() for override in overrides]
+    return tuple(dict.fromkeys(keys))
+
+
+def _leaf_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaf_keys(value, f"{prefix}{name}.")
+        elif value is not None or prefix:  # a section with all its lines commented out gives none
+            yield f"{prefix}{name}"
 
 
 def _read(path: Path) -> dict[str, Any]:

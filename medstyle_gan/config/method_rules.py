@@ -1,13 +1,33 @@
-"""What of `loss`, `vgg` and `data` a method cannot follow."""
+"""What of `generator`, `loss`, `vgg` and `data` a method cannot follow."""
 
 from __future__ import annotations
 
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.loss_section import LossConfig
-from medstyle_gan.config.network_sections import VGGConfig
+from medstyle_gan.config.network_sections import GeneratorConfig, VGGConfig
+from medstyle_gan.config.training_sections import TrainingConfig
 
 # Methods that learn one way only, and from the VGG-19's terms alone.
-_ONE_WAY = ("feedforward", "adain")
+ONE_WAY = ("feedforward", "adain")
+# Methods that contrast patches by their generator's features, and learn one way.
+_CONTRASTING = ("cut", "fastcut")
+
+
+def generator_fault(method: str, generator: GeneratorConfig) -> str | None:
+    """Why a method cannot learn with a generator, or None.
+
+    Args:
+        method: its name.
+        generator: the `generator` section.
+    """
+    if method in _CONTRASTING and generator.name != "resnet":
+        return (
+            f"{method} contrasts features of a ResNet's layers, which {generator.name} does not "
+            "have; set generator.name=resnet"
+        )
+    if method in ONE_WAY and generator.background == "clamp":
+        return f"{method} styles whole images; set generator.background=free"
+    return None
 
 
 def loss_fault(method: str, loss: LossConfig) -> str | None:
@@ -17,7 +37,23 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
         method: its name.
         loss: the `loss` section.
     """
-    if method not in _ONE_WAY:
+    if method == "gatys":
+        held = [name for name, term in loss.structure.terms.items() if term.weight]
+        if held:
+            return "gatys knows no structure terms; set " + " ".join(
+                f"loss.structure.{name}.weight=0" for name in held
+            )
+    if loss.region == "foreground" and method in (*ONE_WAY, "gatys"):
+        return f"{method} has no terms that look at the body alone; set loss.region=sample"
+    if method in _CONTRASTING:
+        return _contrasting_fault(method, loss)
+    contrastive = loss.contrastive
+    if contrastive.weight or contrastive.identity_weight:
+        return (
+            f"{method} contrasts no patches; set loss.contrastive.weight=0 "
+            "loss.contrastive.identity_weight=0, or method.name=cut"
+        )
+    if method not in ONE_WAY:
         return None
     weights = {
         "adversarial.weight": loss.adversarial.weight,
@@ -50,6 +86,22 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
     return None
 
 
+def _contrasting_fault(method: str, loss: LossConfig) -> str | None:
+    weights = {
+        "cycle.weight": loss.cycle.weight,
+        "perceptual.reconstruction_weight": loss.perceptual.reconstruction_weight,
+    }
+    without = [f"loss.{name}=0" for name, weight in weights.items() if weight]
+    if without:
+        return f"{method} has no way back, so nothing for these terms; set {' '.join(without)}"
+    if not loss.contrastive.weight:
+        return (
+            f"loss.contrastive.weight is 0, and it is what holds {method}'s translations to their "
+            "scans; set it above 0"
+        )
+    return None
+
+
 def vgg_fault(method: str, vgg: VGGConfig, data: DataConfig) -> str | None:
     """Why a method's own VGG-19 cannot see the samples so, or None.
 
@@ -67,4 +119,19 @@ def vgg_fault(method: str, vgg: VGGConfig, data: DataConfig) -> str | None:
         )
     if vgg.crop is not None or vgg.scale != 1:
         return "adain's VGG-19 sees whole samples; set vgg.crop=null vgg.scale=1"
+    return None
+
+
+def training_fault(method: str, training: TrainingConfig) -> str | None:
+    """What of a training a method cannot do, or None.
+
+    Args:
+        method: its name.
+        training: the `training` section.
+    """
+    if method in ONE_WAY and training.warm_start.steps:
+        return (
+            f"{method} learns a style of its own, not the contrast of other scans; set "
+            "training.warm_start.steps=0"
+        )
     return None

@@ -25,15 +25,51 @@ class TrainedConfig(Section):
     )
 
 
-class CycleGANConfig(TrainedConfig):
+class AdversarialConfig(TrainedConfig):
+    """What all methods with discriminators can be told."""
+
+    generator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, all generators")
+    discriminator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, all discriminators")
+    pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
+
+
+class CycleGANConfig(AdversarialConfig):
     """CycleGAN (Zhu et al. 2017)."""
 
     name: Literal["cyclegan"] = "cyclegan"
-    generator_learning_rate: float = Field(2e-4, gt=0, description="Adam's, both generators")
-    discriminator_learning_rate: float = Field(
-        2e-4, gt=0, description="Adam's, both discriminators"
+
+
+class CutConfig(AdversarialConfig):
+    """One way, by contrasting patches (Park et al. 2020); `loss.contrastive` has its weights."""
+
+    name: Literal["cut"] = "cut"
+    pool_size: int = Field(0, ge=0, description="past translations shown to discriminators")
+    layers: tuple[Literal["input", "halved", "quartered", "first_block", "middle_block"], ...] = (
+        Field(
+            ("input", "halved", "quartered", "first_block", "middle_block"),
+            min_length=1,
+            description="generator's layers whose features are contrasted: the image, both strided "
+            "convolutions, residual blocks",
+        )
     )
-    pool_size: int = Field(50, ge=0, description="past translations shown to discriminators")
+    projection_width: PositiveInt = Field(
+        256, description="channels that features are projected to"
+    )
+    flip_equivariance: bool = Field(
+        False, description="translate half of the scans flipped, and flip their features back"
+    )
+
+
+class FastCutConfig(CutConfig):
+    """CUT without its identity term, which is most of its time, held by flips instead."""
+
+    name: Literal["fastcut"] = "fastcut"  # type: ignore[assignment]
+    constant_fraction: Probability = Field(
+        0.75, description="share of the steps before the learning rates fall linearly to 0"
+    )
+    flip_equivariance: bool = Field(
+        True, description="translate half of the scans flipped, and flip their features back"
+    )
 
 
 class FeedforwardConfig(TrainedConfig):

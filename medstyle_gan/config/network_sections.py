@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from medstyle_gan.config.base import PositiveInt, Section
+from medstyle_gan.config.base import PositiveInt, Probability, Section
 
 
-class _ResNetSection(Section):
+class _GeneratorSection(Section):
     name: str
+    background: Literal["free", "clamp"] = Field(
+        "free",
+        description="while training, translations outside the input's body: the generator's own, "
+        "or the background value that whole volumes get there anyway",
+    )
+
+
+class _ResNetSection(_GeneratorSection):
     ngf: PositiveInt = Field(64, description="channels of the first layer")
     blocks: PositiveInt = Field(9, description="residual blocks (the papers' 6 or 9)")
     upsampling: Literal["transpose", "resize"] = Field(
@@ -21,6 +29,26 @@ class _ResNetSection(Section):
         description="compute the residual blocks again in the backward pass instead of keeping "
         "what is in them: less memory, about a fifth more time",
     )
+    residual: bool = Field(
+        False,
+        description="learn how far each value goes from the input's towards 1 or -1, where "
+        "contrasts are close",
+    )
+    attention: int = Field(
+        0,
+        ge=0,
+        description="heads of self-attention behind the middle residual block (0: none); they "
+        "must divide 4 x ngf",
+    )
+
+    @model_validator(mode="after")
+    def _heads_of_equal_width(self) -> _ResNetSection:
+        if self.attention and 4 * self.ngf % self.attention:
+            raise ValueError(
+                f"{self.attention} heads of attention do not divide {4 * self.ngf} channels "
+                "(4 x ngf); set attention to 1, 2 or 4"
+            )
+        return self
 
 
 class ResNetGeneratorConfig(_ResNetSection):
@@ -38,7 +66,7 @@ class SwitchableGeneratorConfig(_ResNetSection):
     )
 
 
-class UNetGeneratorConfig(Section):
+class UNetGeneratorConfig(_GeneratorSection):
     """U-Net generator (MONAI's)."""
 
     name: Literal["unet"] = "unet"
@@ -49,6 +77,20 @@ class UNetGeneratorConfig(Section):
 GeneratorConfig = ResNetGeneratorConfig | UNetGeneratorConfig | SwitchableGeneratorConfig
 
 
+class ScoreAugmentationConfig(Section):
+    """What discriminators see of images, real and translated alike (Zhao et al. 2020).
+
+    Intensities stay as they are: they mean something.
+    """
+
+    translation: Probability = Field(
+        0.0, description="largest shift along each axis (share of the side; the paper's is 0.125)"
+    )
+    cutout: Probability = Field(
+        0.0, description="side of a box of air (share of the image's side; the paper's is 0.5)"
+    )
+
+
 class PatchGANConfig(Section):
     """PatchGAN discriminator (Isola et al. 2017); three layers see 70x70 pixels."""
 
@@ -57,6 +99,10 @@ class PatchGANConfig(Section):
     layers: PositiveInt = Field(3, description="strided layers: 1, 2, 3 see 16, 34, 70 pixels")
     scales: int = Field(1, ge=1, le=4, description="discriminators, each at half the size before")
     spectral_norm: bool = Field(False, description="spectral normalisation of each convolution")
+    augmentation: ScoreAugmentationConfig = Field(
+        default_factory=ScoreAugmentationConfig,
+        description="differentiable augmentation of all that they are shown",
+    )
 
 
 class VGGConfig(Section):

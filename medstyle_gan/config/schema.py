@@ -14,15 +14,23 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.inference_sections import InferenceConfig, StylizeConfig, path_fault
 from medstyle_gan.config.loss_section import (
     AdversarialLossConfig,
+    ContrastiveLossConfig,
     LossConfig,
     PerceptualLossConfig,
     StyleLossConfig,
     WeightedLossConfig,
 )
-from medstyle_gan.config.method_rules import loss_fault, vgg_fault
+from medstyle_gan.config.method_rules import (
+    generator_fault,
+    loss_fault,
+    training_fault,
+    vgg_fault,
+)
 from medstyle_gan.config.method_section import (
     AdainConfig,
+    CutConfig,
     CycleGANConfig,
+    FastCutConfig,
     FeedforwardConfig,
     GatysConfig,
 )
@@ -35,14 +43,26 @@ from medstyle_gan.config.network_sections import (
 from medstyle_gan.config.panel_section import PanelConfig
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
 
-_METHODS: tuple[Any, ...] = (CycleGANConfig, FeedforwardConfig, AdainConfig, GatysConfig)
+_METHODS: tuple[Any, ...] = (
+    *(CycleGANConfig, CutConfig, FastCutConfig, FeedforwardConfig),
+    *(AdainConfig, GatysConfig),
+)
 _ONE_WAY: dict[str, Any] = {
     "adversarial": AdversarialLossConfig(weight=0.0),
     "cycle": WeightedLossConfig(weight=0.0),
     "identity": WeightedLossConfig(weight=0.0),
 }
+# Of the GANs that translate one way: no way back, and no L1 to what is there already.
+_CONTRASTED: dict[str, Any] = {
+    "cycle": WeightedLossConfig(weight=0.0),
+    "identity": WeightedLossConfig(weight=0.0),
+    "perceptual": PerceptualLossConfig(reconstruction_weight=0.0),
+}
 # Optimising a picture has no other terms to be in balance with: these are the usual weights.
 _OF_ITS_OWN: dict[str, dict[str, Any]] = {
+    # Park et al.: the mean of both terms, weight 1; without the identity's, weight 10.
+    "cut": {**_CONTRASTED, "contrastive": ContrastiveLossConfig(weight=0.5, identity_weight=0.5)},
+    "fastcut": {**_CONTRASTED, "contrastive": ContrastiveLossConfig(weight=10.0)},
     "gatys": {
         "perceptual": PerceptualLossConfig(weight=1.0),
         "style": StyleLossConfig(weight=1e6),
@@ -84,7 +104,7 @@ class Config(Section):
 
     data: DataConfig = Field(default_factory=DataConfig, description="collections and samples")
     method: Annotated[
-        CycleGANConfig | FeedforwardConfig | AdainConfig | GatysConfig,
+        CycleGANConfig | CutConfig | FastCutConfig | FeedforwardConfig | AdainConfig | GatysConfig,
         Field(discriminator="name"),
     ] = Field(
         default_factory=CycleGANConfig,
@@ -107,6 +127,16 @@ class Config(Section):
     )
     panel: PanelConfig = Field(default_factory=PanelConfig, description="panels for teaching")
 
+    @property
+    def uses_masks(self) -> bool:
+        """Whether a training looks at where the body is in each sample."""
+        return self.generator.background == "clamp" or self.loss.region == "foreground"
+
+    @property
+    def uses_heights(self) -> bool:
+        """Whether a training looks at how high in the body each sample is."""
+        return bool(self.loss.style.weight) and self.loss.style.target == "position"
+
     @field_validator("inference")
     @classmethod
     def _paths_of_slices(cls, inference: InferenceConfig, info: ValidationInfo) -> InferenceConfig:
@@ -116,6 +146,17 @@ class Config(Section):
             raise ValueError(fault)
         return inference
 
+    @field_validator("generator")
+    @classmethod
+    def _with_what_the_method_looks_at(
+        cls, generator: GeneratorConfig, info: ValidationInfo
+    ) -> GeneratorConfig:
+        method = info.data.get("method")  # absent where it has mistakes of its own
+        fault = None if method is None else generator_fault(method.name, generator)
+        if fault:
+            raise ValueError(fault)
+        return generator
+
     @field_validator("loss")
     @classmethod
     def _terms_that_the_method_has(cls, loss: LossConfig, info: ValidationInfo) -> LossConfig:
@@ -124,6 +165,17 @@ class Config(Section):
         if fault:
             raise ValueError(fault)
         return loss
+
+    @field_validator("training")
+    @classmethod
+    def _steps_that_the_method_has(
+        cls, training: TrainingConfig, info: ValidationInfo
+    ) -> TrainingConfig:
+        method = info.data.get("method")  # absent where it has mistakes of its own
+        fault = None if method is None else training_fault(method.name, training)
+        if fault:
+            raise ValueError(fault)
+        return training
 
     @field_validator("vgg")
     @classmethod

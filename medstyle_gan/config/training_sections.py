@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
 from medstyle_gan.config.durations import seconds_in
+from medstyle_gan.config.warm_start_section import WarmStartConfig
 
 
 class TrainingConfig(Section):
     """How long, on what, and what is kept."""
 
     steps: PositiveInt = Field(20_000, description="steps (batches through the method)")
+    warm_start: WarmStartConfig = Field(
+        default_factory=WarmStartConfig,
+        description="the first steps, on roughly registered scans of other subjects",
+    )
     batch_size: PositiveInt = Field(
         1, description="samples of each domain that are in memory at once, a device"
     )
@@ -36,6 +41,12 @@ class TrainingConfig(Section):
         "the first ones, on a CPU, up to a minute more; needs a C++ compiler",
     )
     validate_every: PositiveInt = Field(1_000, description="steps between validations")
+    validate_on: Literal["auto", "pairs", "unpaired"] = Field(
+        "auto",
+        description="what chooses the best checkpoint: auto takes pairs where they are given, else "
+        "style and structure of held-out subjects; unpaired takes these anyway, of all subjects "
+        "where none are held out, and pairs are only told",
+    )
     checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
     keep_checkpoints: PositiveInt = Field(
         3, description="regular checkpoints to keep, besides the one with the best score"
@@ -45,6 +56,19 @@ class TrainingConfig(Section):
         description="stop with a checkpoint after this long (90m, 12h, 3d, HH:MM:SS or "
         "D-HH:MM:SS, from the command's start; null: no limit)",
     )
+
+    @field_validator("warm_start")
+    @classmethod
+    def _within_the_training(
+        cls, warm_start: WarmStartConfig, info: ValidationInfo
+    ) -> WarmStartConfig:
+        steps = info.data.get("steps")  # absent where it has mistakes of its own
+        if steps is not None and warm_start.steps > steps:
+            raise ValueError(
+                f"the warm start's {warm_start.steps} steps are some of training.steps, which is "
+                f"{steps}; set training.warm_start.steps to {steps} or less"
+            )
+        return warm_start
 
     @field_validator("max_time")
     @classmethod
@@ -125,3 +149,8 @@ class LoggingConfig(Section):
     log_every: PositiveInt = Field(50, description="steps between rows of metrics")
     panel_every: PositiveInt = Field(500, description="steps between sample panels")
     panel_samples: PositiveInt = Field(4, description="rows of a panel, fixed for the run")
+    mark: bool = Field(
+        True,
+        description="write SYNTHETIC into what the networks made, in sample panels and the "
+        "demo's picture",
+    )

@@ -22,6 +22,7 @@ def prepare_collection(
     config: DataConfig,
     domain: Domain,
     on_progress: Callable[[int, int], None] | None = None,
+    masks: bool = False,
 ) -> CachedCollection:
     """Preprocess a collection into the cache, one volume at a time, and open it.
 
@@ -34,6 +35,7 @@ def prepare_collection(
         config: its `spacing`, `plane`, intensity scale (pictures: `sample_size`) and `cache`.
         domain: `scan` or `style`.
         on_progress: called with (files done, files in all).
+        masks: with each volume's `mask`; what the cache has without is prepared again.
 
     Raises:
         UserError: the collection is empty, files are unusable (all are named, with the
@@ -48,7 +50,8 @@ def prepare_collection(
     unusable: list[str] = []
     for done, item in enumerate(collection, start=1):
         try:
-            volumes.append(open_entry(item, index.hash_of(item.path), config, domain, folder))
+            content = index.hash_of(item.path)
+            volumes.append(open_entry(item, content, config, domain, folder, masks))
         except CacheError:
             raise
         except UserError as error:

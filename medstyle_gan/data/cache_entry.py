@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,16 @@ NO_PATCHES = (
 )
 # A slice belongs to the body when it has this share of the fullest slice's foreground.
 _BODY_SHARE = 0.05
+_SHARE = FittedScale(center=0.0, half_range=1.0, clip=False)
 
 
 def open_entry(
-    item: Item, content: str, config: DataConfig, domain: Domain, folder: Path
+    item: Item,
+    content: str,
+    config: DataConfig,
+    domain: Domain,
+    folder: Path,
+    masks: bool = False,
 ) -> CachedVolume:
     """Open a file's entry, preparing and writing it first where there is none.
 
@@ -45,6 +51,7 @@ def open_entry(
         config: the settings of preprocessing, and whether to map.
         domain: `scan` or `style`.
         folder: the cache.
+        masks: with where the body is; an entry without is prepared again.
 
     Raises:
         UserError: the file cannot be used.
@@ -52,16 +59,17 @@ def open_entry(
     """
     key = _key(content, config, domain, is_picture(item.path))
     array_path, facts_path = folder / f"{key}.npy", folder / f"{key}.json"
-    entry = _read_facts(facts_path, array_path)
+    mask_path = folder / f"{key}.mask.npy" if masks else None
+    entry = _read_facts(facts_path, array_path, mask_path)
     if entry is None:
         with entry_lock(folder, key):
             # Another run may have made it while this one waited.
-            entry = _read_facts(facts_path, array_path)
+            entry = _read_facts(facts_path, array_path, mask_path)
             if entry is None:
-                entry = _prepare(item.path, config, domain, array_path)
-                _write_facts(entry, facts_path, array_path)
+                entry = _prepare(item.path, config, domain, array_path, mask_path)
+                _write_facts(entry, facts_path, (array_path, mask_path))
     facts = entry["facts"]
-    return CachedVolume(
+    volume = CachedVolume(
         item=item,
         path=array_path,
         shape=tuple(entry["shape"]),
@@ -86,6 +94,19 @@ def open_entry(
         fingerprint=entry["fingerprint"],
         memory_map=config.cache.memory_map,
     )
+    if mask_path is None:
+        return volume
+    mask = replace(
+        volume,
+        path=mask_path,
+        shape=(volume.shape[0], 1, *volume.shape[2:]),
+        channels=1,
+        scale=_SHARE,
+        background=0.0,
+        stored="|u1",
+        _loaded={},
+    )
+    return replace(volume, mask=mask)
 
 
 def _key(content: str, config: DataConfig, domain: Domain, picture: bool) -> str:
@@ -102,27 +123,36 @@ def _key(content: str, config: DataConfig, domain: Domain, picture: bool) -> str
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read_facts(facts_path: Path, array_path: Path) -> dict[str, Any] | None:
+def _read_facts(
+    facts_path: Path, array_path: Path, mask_path: Path | None
+) -> dict[str, Any] | None:
     try:
         entry: dict[str, Any] = json.loads(facts_path.read_text())
         whole = array_path.stat().st_size > 4 * int(np.prod(entry["shape"]))
+        if mask_path is not None:
+            slices, _, *plane = entry["shape"]
+            whole = whole and mask_path.stat().st_size > slices * int(np.prod(plane))
     except (OSError, ValueError, KeyError):
         return None  # absent, or damaged: it is made (again)
     return entry if whole else None
 
 
-def _write_facts(entry: dict[str, Any], facts_path: Path, array_path: Path) -> None:
-    """Written last: an entry without facts does not exist, and its array takes no space."""
+def _write_facts(entry: dict[str, Any], facts_path: Path, arrays: tuple[Path, Path | None]) -> None:
+    """Written last: an entry without facts does not exist, and its arrays take no space."""
     try:
         with cache_file(facts_path) as file:
             file.write(json.dumps(entry).encode())
     except BaseException:
-        with suppress(OSError):
-            array_path.unlink(missing_ok=True)
+        for path in arrays:
+            if path is not None:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
         raise
 
 
-def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -> dict[str, Any]:
+def _prepare(
+    path: Path, config: DataConfig, domain: Domain, array_path: Path, mask_path: Path | None
+) -> dict[str, Any]:
     picture = is_picture(path)
     fingerprint = None
     if picture:
@@ -132,8 +162,12 @@ def _prepare(path: Path, config: DataConfig, domain: Domain, array_path: Path) -
         fingerprint = fingerprint_volume(prepared, facts.shape, facts.spacing, facts.orientation)
     slices = to_slices(prepared.array, plane)
     with cache_file(array_path) as file:
-        _write_npy(file, slices)
-    mask = to_slices(prepared.foreground[None], plane)[:, 0]
+        write_slices(file, slices)
+    masks = to_slices(prepared.foreground[None], plane)
+    if mask_path is not None:
+        with cache_file(mask_path) as file:
+            write_slices(file, masks, "|u1")
+    mask = masks[:, 0]
     share = mask.mean(axis=(1, 2))
     inside = np.flatnonzero(share >= _BODY_SHARE * share.max())
     box = body_box(prepared.foreground)
@@ -200,9 +234,9 @@ def _center(mask: np.ndarray) -> list[float]:
     return [float(rows[0] + rows[-1]) / 2, float(columns[0] + columns[-1]) / 2]
 
 
-def _write_npy(file: Any, slices: np.ndarray) -> None:
+def write_slices(file: Any, slices: np.ndarray, stored: str = "<f4") -> None:
     """NumPy's format, slice by slice: the stack is a view, and a whole copy could be large."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": slices.shape}
+    header = {"descr": stored, "fortran_order": False, "shape": slices.shape}
     np.lib.format.write_array_header_1_0(file, header)
     for image in slices:
-        file.write(np.ascontiguousarray(image, dtype="<f4").tobytes())
+        file.write(np.ascontiguousarray(image, dtype=stored).tobytes())

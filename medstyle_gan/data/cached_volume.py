@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, Literal, overload
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class CachedVolume:
         facts: what the file itself was like.
         fingerprint: as `fingerprint_volume` gives it; None for pictures.
         memory_map: read from disk on demand; false loads the volume at first use.
+        stored: type of the values in the file; what is read is float32.
+        mask: where the body is, 0 and 1 in one channel on the same grid; None unless asked for.
     """
 
     item: Item
@@ -77,6 +79,8 @@ class CachedVolume:
     facts: VolumeFacts
     fingerprint: dict[str, float] | None = None
     memory_map: bool = True
+    stored: Literal["<f4", "|u1"] = "<f4"
+    mask: CachedVolume | None = None
     _loaded: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -99,7 +103,7 @@ class CachedVolume:
             with self.path.open("rb") as file:
                 image = self._values(file, index * size, size).reshape(self.shape[1:])
         else:
-            image = self._load()[index].copy()
+            image = self._load()[index].astype(np.float32)
         return image if len(image) == self.channels else image.repeat(self.channels, axis=0)
 
     @property
@@ -122,7 +126,7 @@ class CachedVolume:
         """
         (x, y, z), (x_end, y_end, z_end) = begin, end
         if not self.memory_map:
-            part = self._load()[z:z_end, :, x:x_end, y:y_end]
+            part = self._load()[z:z_end, :, x:x_end, y:y_end].astype(np.float32)
         else:
             _, channels, width, height = self.shape
             part = np.empty((z_end - z, channels, x_end - x, y_end - y), dtype=np.float32)
@@ -136,11 +140,12 @@ class CachedVolume:
     def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
         """Consecutive values out of the array's file."""
         # Values end the file; NumPy fills the header before them up to a multiple of 64 bytes.
-        header = self.path.stat().st_size - 4 * int(np.prod(self.shape))
+        width = np.dtype(self.stored).itemsize
+        header = self.path.stat().st_size - width * int(np.prod(self.shape))
         if header <= 0 or header % 64:
             raise UserError(f"{self.path}: the cache file is cut short; delete it")
-        file.seek(header + 4 * first)
-        return np.fromfile(file, dtype="<f4", count=count)
+        file.seek(header + width * first)
+        return np.fromfile(file, dtype=self.stored, count=count).astype(np.float32, copy=False)
 
     @property
     def fill(self) -> float:
@@ -211,6 +216,12 @@ class CachedCollection(Sequence[CachedVolume]):
     def by_subject(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Each subject, sorted, with the positions of its volumes."""
         return self._by_subject
+
+    @property
+    def unit_background(self) -> float:
+        """The background in [-1, 1], as translations into this domain have it."""
+        unit = self.scale.to_unit(np.array([self.background], dtype=np.float32))[0]
+        return float(np.clip(unit, -1.0, 1.0))
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader
 from medstyle_gan.config import Config
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.cache_entry import NO_PATCHES
+from medstyle_gan.data.cache_files import cache_folder
 from medstyle_gan.data.collection import Collection, check_distinct, find_collection
 from medstyle_gan.data.held_out import without_pairs
+from medstyle_gan.data.pseudo_pairs import PseudoPairs, make_pseudo_pairs
 from medstyle_gan.data.sample_size import sample_size_fault
 from medstyle_gan.data.sampling import GlobalIndexSampler, UnpairedDataset
 from medstyle_gan.data.splitting import Split, split_by_subject
@@ -35,8 +37,10 @@ class UnpairedDataModule(lightning.LightningDataModule):
         scan, style: training collections.
         validation_scan, validation_style: held-out subjects; None where there are none.
         split: the files of each of them.
+        pseudo_pairs: what a warm start learns from; None before `prepare_warm_start`.
         start_step: first step of the loader; set it before fitting to resume.
-        on_progress: called while the cache is built with (domain, files done, files in all).
+        on_progress: called while the cache is built with (what is prepared: a domain or
+            `pseudo-pairs`, files done, files in all).
 
     Args:
         config: the run's.
@@ -52,8 +56,9 @@ class UnpairedDataModule(lightning.LightningDataModule):
         self._config = config
         self._split: Split | None = None
         self._ready = False
+        self.pseudo_pairs: PseudoPairs | None = None
         self.start_step = 0
-        self.on_progress: Callable[[Domain, int, int], None] | None = None
+        self.on_progress: Callable[[str, int, int], None] | None = None
 
     @property
     def split(self) -> Split:
@@ -69,7 +74,9 @@ class UnpairedDataModule(lightning.LightningDataModule):
             check_distinct(scan, style)
             share = data.validation_fraction
             if share is None:
-                share = 0.0 if data.pairs.folder else _HELD_OUT
+                # Pairs validate better, where they are what chooses.
+                by_pairs = self._config.training.validate_on != "unpaired"
+                share = 0.0 if data.pairs.folder and by_pairs else _HELD_OUT
             self._split = split_by_subject(scan, style, share, self._config.training.seed)
         return self._split
 
@@ -130,6 +137,27 @@ class UnpairedDataModule(lightning.LightningDataModule):
         self.validation_style = style.select(self.split.validation_style)
         self._ready = True
 
+    def prepare_warm_start(self) -> None:
+        """Register pseudo-pairs of the training collections, where there is a warm start.
+
+        After `setup`. What is in the cache already is opened.
+
+        Raises:
+            UserError: as `make_pseudo_pairs`.
+        """
+        training = self._config.training
+        if not training.warm_start.steps or self.pseudo_pairs is not None:
+            return
+        self.pseudo_pairs = make_pseudo_pairs(
+            self.scan,
+            self.style,
+            training.warm_start,
+            self._config.data.plane,
+            cache_folder(self._config.data.cache),
+            training.seed,
+            self._report("pseudo-pairs"),
+        )
+
     def _prepare(self) -> tuple[CachedCollection, CachedCollection]:
         parts: list[CachedCollection] = []
         domains: tuple[Domain, Domain] = ("scan", "style")
@@ -137,10 +165,12 @@ class UnpairedDataModule(lightning.LightningDataModule):
             train = getattr(self.split, f"train_{domain}")
             held_out = getattr(self.split, f"validation_{domain}")
             whole = Collection((*train.items, *held_out.items), train.source)
-            parts.append(prepare_collection(whole, self._config.data, domain, self._report(domain)))
+            masks = self._config.uses_masks
+            report = self._report(domain)
+            parts.append(prepare_collection(whole, self._config.data, domain, report, masks))
         return parts[0], parts[1]
 
-    def _report(self, domain: Domain) -> Callable[[int, int], None] | None:
+    def _report(self, domain: str) -> Callable[[int, int], None] | None:
         callback = self.on_progress
         if callback is None:
             return None
@@ -149,9 +179,13 @@ class UnpairedDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Steps `{"scan", "style", "index"}` from `start_step` to the run's last one.
 
+        With masks and heights where the config uses them, see `UnpairedDataset`.
+
+        Those of a warm start are of pseudo-pairs and have a `"weight"`, see `UnpairedDataset`.
         Each holds all the samples that the rank sees in it, `accumulate` x `batch_size`.
         """
         training, workers = self._config.training, self._config.data.workers
+        self.prepare_warm_start()
         samples = training.batch_size * training.accumulate  # the method cuts them in parts
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -161,6 +195,10 @@ class UnpairedDataModule(lightning.LightningDataModule):
             self._config.data,
             training.seed,
             length=training.steps * samples * world_size,
+            pseudo_pairs=self.pseudo_pairs,
+            warm_samples=training.warm_start.steps * samples * world_size,
+            masks=self._config.uses_masks,
+            heights=self._config.uses_heights,
         )
         sampler = GlobalIndexSampler(training.steps, samples, rank, world_size, self.start_step)
         return DataLoader(

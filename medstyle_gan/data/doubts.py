@@ -9,7 +9,7 @@ from medstyle_gan.data.inspection import CollectionReport
 from medstyle_gan.data.sample_size import sample_size_fault
 
 # No tissue is darker than this outside of CT, whose air is -1000 HU.
-_HOUNSFIELD_AIR = -500.0
+HOUNSFIELD_AIR = -500.0
 _PLANE_AXES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
 
 
@@ -52,9 +52,9 @@ def _about_one(report: CollectionReport, config: DataConfig) -> list[str]:
         doubts.append(f"{fault} (training stops there)")
     scale = getattr(config.intensity, report.domain)
     air = [file.facts.quantiles[1] for file in report.files]
-    if air and max(air) < _HOUNSFIELD_AIR and scale.name in ("percentile", "zscore"):
+    if air and max(air) < HOUNSFIELD_AIR and scale.name in ("percentile", "zscore"):
         doubts.append(
-            f"the {report.domain} collection looks like CT (air below {_HOUNSFIELD_AIR:g}), which "
+            f"the {report.domain} collection looks like CT (air below {HOUNSFIELD_AIR:g}), which "
             f"has units of its own: data.intensity.{report.domain}.name=window keeps them, where "
             f"{scale.name} changes them from volume to volume"
         )

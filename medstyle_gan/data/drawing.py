@@ -6,6 +6,7 @@ import numpy as np
 
 from medstyle_gan.config.data_section import SamplerConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
+from medstyle_gan.data.matching import PositionMatch
 
 
 def keyed_bits(seed: int, index: int) -> np.random.Philox:
@@ -44,11 +45,13 @@ def draw_pair(
     style: CachedCollection,
     config: SamplerConfig,
     rng: np.random.Generator,
+    match: PositionMatch,
 ) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
     """A scan slice and a style slice, from volumes drawn independently of each other.
 
-    With `match: position` the style slice is at the scan slice's relative height of the
-    body. Pictures have no height: they are drawn as with `match: none`.
+    With `match: position` the style slice shows the height of the body that the scan slice shows.
+    Where the style volume ends before, it is any of its slices: its last one would be drawn again
+    and again. Pictures have no height: they are drawn as with `match: none`.
     """
     scan_volume = draw_volume(scan, config, rng)
     scan_slice = draw_slice(scan_volume, config, rng)
@@ -56,18 +59,26 @@ def draw_pair(
     if config.match == "none" or scan_volume.is_picture or style_volume.is_picture:
         style_slice = draw_slice(style_volume, config, rng)
     else:
-        style_slice = _matching_slice(scan_volume, scan_slice, style_volume, rng)
+        style_slice = _matching_slice(scan_volume, scan_slice, style_volume, match, config, rng)
     return (scan_volume, scan_slice), (style_volume, style_slice)
 
 
 def _matching_slice(
-    scan: CachedVolume, index: int, style: CachedVolume, rng: np.random.Generator
+    scan: CachedVolume,
+    index: int,
+    style: CachedVolume,
+    match: PositionMatch,
+    config: SamplerConfig,
+    rng: np.random.Generator,
 ) -> int:
     """The style slice at the height of a point drawn within the scan slice's thickness.
 
     The slice's middle alone would leave slices out of a style volume with thinner ones.
     """
-    height = scan.height_of(index + rng.uniform(-0.5, 0.5))
+    found = round(match.position(scan, style, index + rng.uniform(-0.5, 0.5)))
+    first, last = 0, len(style) - 1
     if scan.body[0] <= index <= scan.body[1]:
-        height = min(max(height, 0.0), 1.0)
-    return min(max(round(style.position_of(height)), 0), len(style) - 1)
+        if not first <= round(match.position(scan, style, index)) <= last:
+            return draw_slice(style, config, rng)
+        first, last = style.body  # a slice of the body for one of the body
+    return min(max(found, first), last)

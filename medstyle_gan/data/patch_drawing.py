@@ -11,6 +11,7 @@ from medstyle_gan.config.data_section import SamplerConfig
 from medstyle_gan.data.body import block_edges
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import draw_volume
+from medstyle_gan.data.matching import PositionMatch
 
 Start = tuple[int, ...]
 """A patch's first voxel along R, A, S; negative where it begins outside the volume."""
@@ -68,11 +69,12 @@ def draw_patch_pair(
     size: Sequence[int],
     config: SamplerConfig,
     rng: np.random.Generator,
+    match: PositionMatch,
 ) -> tuple[tuple[CachedVolume, Start], tuple[CachedVolume, Start]]:
     """A scan patch and a style patch, from volumes drawn independently of each other.
 
-    With `match: position` the style patch's centre is at the scan patch's relative place in the
-    box around the body, along each axis, as far as patches may lie there.
+    With `match: position` the style patch's centre is at the scan patch's height of the body, and
+    along R and A at its relative place in the box around it, as far as patches may lie there.
     """
     scan_volume = draw_volume(scan, config, rng)
     scan_start = draw_patch(scan_volume, size, config, rng)
@@ -82,7 +84,10 @@ def draw_patch_pair(
     else:
         # Within the voxel, not at its middle: a larger body would have places left out.
         centre = np.add(scan_start, np.subtract(size, 1) / 2) + rng.uniform(-0.5, 0.5, 3)
-        style_start = start_at(style_volume, size, _relative(scan_volume, centre))
+        place = _relative(scan_volume, centre)
+        height = match.position(scan_volume, style_volume, float(centre[2]))
+        place[2] = _relative(style_volume, np.array([0, 0, height]))[2]
+        style_start = start_at(style_volume, size, place)
     return (scan_volume, scan_start), (style_volume, style_start)
 
 

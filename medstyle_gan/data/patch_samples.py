@@ -12,7 +12,8 @@ from monai.transforms import BorderPad, RandAffine, RandFlip
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import affine_margins, plain_tensors
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.patch_drawing import Start, draw_patch_pair, start_at
+from medstyle_gan.data.matching import PositionMatch
+from medstyle_gan.data.patch_drawing import Start, draw_patch, draw_patch_pair, start_at
 
 
 class PatchSamples:
@@ -29,6 +30,7 @@ class PatchSamples:
     def __init__(self, config: DataConfig) -> None:
         augmentation = config.augmentation
         self._sampler = config.sampler
+        self._match = PositionMatch(axis=2)  # volumes are stored as axial slices
         self._size = config.sample_size
         shifts = [augmentation.translation * size for size in self._size]
         self._margins = affine_margins(self._size, augmentation)
@@ -51,7 +53,11 @@ class PatchSamples:
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
     ) -> tuple[tuple[CachedVolume, Start], tuple[CachedVolume, Start]]:
         """A scan and a style patch, see `draw_patch_pair`."""
-        return draw_patch_pair(scan, style, self._size, self._sampler, rng)
+        return draw_patch_pair(scan, style, self._size, self._sampler, rng, self._match)
+
+    def place(self, volume: CachedVolume, rng: np.random.Generator) -> Start:
+        """A patch of a volume, see `draw_patch`."""
+        return draw_patch(volume, self._size, self._sampler, rng)
 
     def augmented(
         self, volume: CachedVolume, place: Start, state: np.random.RandomState
@@ -73,6 +79,11 @@ class PatchSamples:
         place = start_at(volume, self._size, (0.5, 0.5, height))
         with plain_tensors():
             return self._read(volume, place, (0, 0, 0)).contiguous()
+
+    def height(self, volume: CachedVolume, place: Start) -> float:
+        """The relative height in the body of a patch's middle; 0 and 1 beyond it."""
+        middle = place[2] + (self._size[2] - 1) / 2
+        return min(max(volume.height_of(middle), 0.0), 1.0)
 
     def _read(self, volume: CachedVolume, start: Start, margins: Sequence[int]) -> torch.Tensor:
         begin = [s - m for s, m in zip(start, margins, strict=True)]

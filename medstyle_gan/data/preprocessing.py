@@ -43,6 +43,7 @@ __all__ = [
     "from_slices",
     "prepare_picture",
     "prepare_volume",
+    "ras_array",
     "restore_array",
     "slice_aspect",
     "to_slices",
@@ -119,7 +120,7 @@ def prepare_volume(
     working = working_grid(own, config.spacing)
     # Slices are translated along this axis; each is to lie in one piece.
     slowest = stacked_axis(config.plane)
-    array = resample(_ras_array(volume), own, working, workspace, slowest)
+    array = resample(ras_array(volume), own, working, workspace, slowest)
     grey = array.mean(axis=0) if len(array) > 1 else array[0]
     foreground = foreground_mask(grey, workspace)
     background = _outside(array, foreground)
@@ -142,7 +143,7 @@ def prepare_volume(
     )
 
 
-def _ras_array(volume: Volume) -> np.ndarray:
+def ras_array(volume: Volume) -> np.ndarray:
     """(C, X, Y, Z) in native units and type, axes pointing R, A, S; a view."""
     turned = to_ras(np.asarray(volume.array), volume.geometry.affine)
     return np.moveaxis(turned, -1, 0) if turned.ndim == 4 else turned[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import keyed_bits
 from medstyle_gan.data.patch_samples import PatchSamples
+from medstyle_gan.data.pseudo_pairs import PseudoPairs
 from medstyle_gan.data.slice_samples import SliceSamples
 
 # Panels show the middle of the body, where there is most to see.
@@ -28,6 +30,10 @@ class Samples(Protocol):
         """A scan and a style volume, drawn independently, with a place in each."""
         ...
 
+    def place(self, volume: CachedVolume, rng: np.random.Generator) -> Any:
+        """A place in a volume, drawn as a scan's is."""
+        ...
+
     def augmented(
         self, volume: CachedVolume, place: Any, state: np.random.RandomState
     ) -> torch.Tensor:
@@ -36,6 +42,10 @@ class Samples(Protocol):
 
     def fixed(self, volume: CachedVolume, height: float) -> torch.Tensor:
         """A sample at a relative height of the body, never changed."""
+        ...
+
+    def height(self, volume: CachedVolume, place: Any) -> float:
+        """A place's relative height in the body: 0 at its first slice, 1 at its last."""
         ...
 
 
@@ -47,12 +57,21 @@ def make_samples(config: DataConfig) -> Samples:
 class UnpairedDataset(Dataset[dict[str, Any]]):
     """Sample `index` of the global batch sequence: `{"scan", "style", "index"}`.
 
+    The first `warm_samples` are of pseudo-pairs, with a `"weight"`: the same place of both, changed
+    alike, a subject of scans drawn evenly and then one of its pairs.
+
     Args:
         scan: the scans.
         style: the style collection; drawn independently of the scans.
         config: dims, sampler, augmentation, sample size and plane.
         seed: of every random choice.
         length: number of samples.
+        pseudo_pairs: what the first samples are of; needed where `warm_samples` is above 0.
+        warm_samples: how many those are.
+        masks: whether the others come with `"scan_mask"` and `"style_mask"`, which the volumes
+            must have: bool (1 or as many slices, *sample_size), where the body is.
+        heights: whether they come with `"scan_height"` and `"style_height"`, their relative
+            heights in the body, in [0, 1].
     """
 
     def __init__(
@@ -62,12 +81,22 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         config: DataConfig,
         seed: int,
         length: int,
+        pseudo_pairs: PseudoPairs | None = None,
+        warm_samples: int = 0,
+        masks: bool = False,
+        heights: bool = False,
     ) -> None:
+        if warm_samples and pseudo_pairs is None:
+            raise ValueError("the first samples are of pseudo-pairs, and there are none")
+        self._by_subject = () if pseudo_pairs is None else pseudo_pairs.by_subject
+        self._warm_samples = warm_samples
         self._scan = scan
         self._style = style
         self._samples = make_samples(config)
         self._seed = seed
         self._length = length
+        self._masks = masks
+        self._heights = heights
 
     def __len__(self) -> int:
         return self._length
@@ -75,12 +104,33 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`scan` and `style`, each (C, *sample_size) float32, and `index`."""
         bits = keyed_bits(self._seed, index)
-        scan, style = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
+        if index < self._warm_samples:
+            return {**self._pseudo_pair(np.random.Generator(bits)), "index": index}
+        drawn = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
         state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
+        sample: dict[str, Any] = {"index": index}
+        for domain, (volume, place) in zip(("scan", "style"), drawn, strict=True):
+            # The mask is changed as its image is, and the image as if there were no mask.
+            same = copy.deepcopy(state) if self._masks else state
+            sample[domain] = self._samples.augmented(volume, place, state)
+            if self._masks:
+                assert volume.mask is not None
+                sample[f"{domain}_mask"] = self._samples.augmented(volume.mask, place, same) > 0.5
+            if self._heights:
+                height = self._samples.height(volume, place)
+                sample[f"{domain}_height"] = torch.tensor(height, dtype=torch.float32)
+        return sample
+
+    def _pseudo_pair(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """`scan`, `style` and `weight` (1 or as many slices, *sample_size) in [0, 1]."""
+        pairs = self._by_subject[int(rng.integers(len(self._by_subject)))]
+        pair = pairs[int(rng.integers(len(pairs)))]
+        place, seed = self._samples.place(pair.scan, rng), int(rng.integers(2**32))
+        parts = {"scan": pair.scan, "style": pair.style, "weight": pair.weight}
+        # Each with a state of its own, from one seed: all are changed alike.
         return {
-            "scan": self._samples.augmented(*scan, state),
-            "style": self._samples.augmented(*style, state),
-            "index": index,
+            name: self._samples.augmented(volume, place, np.random.RandomState(seed))
+            for name, volume in parts.items()
         }
 
 
@@ -135,12 +185,33 @@ def fixed_samples(
         (count, C, *sample_size) float32, not augmented.
     """
     maker = make_samples(config)
+    return torch.stack([maker.fixed(v, h) for v, h in _fixed_places(collection, count, seed)])
+
+
+def fixed_masks(
+    collection: CachedCollection, config: DataConfig, count: int, seed: int
+) -> torch.Tensor | None:
+    """Where the body is in the samples that `fixed_samples` gives.
+
+    Returns:
+        bool (count, 1 or as many slices, *sample_size); None where the volumes have no masks.
+    """
+    maker = make_samples(config)
+    places = _fixed_places(collection, count, seed)
+    masks = [maker.fixed(v.mask, h) for v, h in places if v.mask is not None]
+    return torch.stack(masks) > 0.5 if len(masks) == count else None
+
+
+def _fixed_places(
+    collection: CachedCollection, count: int, seed: int
+) -> list[tuple[CachedVolume, float]]:
+    """Volumes, and relative heights in their bodies."""
     order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(collection.by_subject))
     heights = np.linspace(*_PANEL_HEIGHTS, count) if count > 1 else [np.mean(_PANEL_HEIGHTS)]
-    samples = []
+    places = []
     for number, height in enumerate(heights):
         turn, place = divmod(number, len(order))
         _, positions = collection.by_subject[order[place]]
         volume = collection[positions[turn % len(positions)]]
-        samples.append(maker.fixed(volume, float(height)))
-    return torch.stack(samples)
+        places.append((volume, float(height)))
+    return places

@@ -8,7 +8,9 @@ import torch
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import SampleTransform
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.drawing import draw_pair
+from medstyle_gan.data.drawing import draw_pair, draw_slice
+from medstyle_gan.data.matching import PositionMatch
+from medstyle_gan.data.slices import stacked_axis
 
 
 class SliceSamples:
@@ -23,6 +25,7 @@ class SliceSamples:
 
     def __init__(self, config: DataConfig) -> None:
         self._sampler = config.sampler
+        self._match = PositionMatch(stacked_axis(config.plane))
         self._transform = SampleTransform(config)
         self._reach = config.sample_slices // 2
 
@@ -30,7 +33,11 @@ class SliceSamples:
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
     ) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
         """A scan and a style slice, see `draw_pair`."""
-        return draw_pair(scan, style, self._sampler, rng)
+        return draw_pair(scan, style, self._sampler, rng, self._match)
+
+    def place(self, volume: CachedVolume, rng: np.random.Generator) -> int:
+        """A slice of a volume, see `draw_slice`."""
+        return draw_slice(volume, self._sampler, rng)
 
     def augmented(
         self, volume: CachedVolume, place: int, state: np.random.RandomState
@@ -43,6 +50,10 @@ class SliceSamples:
         """The slice at a relative height of the body, unchanged."""
         index = min(max(round(volume.position_of(height)), 0), len(volume) - 1)
         return self._transform.plain(self._read(volume, index), volume.center, _fill(volume))
+
+    def height(self, volume: CachedVolume, place: int) -> float:
+        """A slice's relative height in the body; 0 and 1 beyond it."""
+        return min(max(volume.height_of(place), 0.0), 1.0)
 
     def _read(self, volume: CachedVolume, place: int) -> np.ndarray:
         """(C, H, W): the slice, or all of the stack around it."""

@@ -31,7 +31,9 @@ def confidence_interval(
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) < LEAST_SUBJECTS or not np.isfinite(sample).all():
         return None
-    if np.ptp(sample) == 0:
+    if (
+        np.ptp(sample) <= 1e-9 * np.abs(sample).max()
+    ):  # equal but for rounding: no spread to resample
         return float(sample[0]), float(sample[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of degenerate resamples, looked at below

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from importlib import import_module
 
 from medstyle_gan.evaluation.chapter import Candidate, Chapter, ChapterName, Subject
 from medstyle_gan.evaluation.context import EvaluationContext
+from medstyle_gan.evaluation.sharing import process_context
 
 Run = Callable[[Sequence[Subject], Mapping[str, Candidate], EvaluationContext], Chapter]
 OnProgress = Callable[[int, int], None]
@@ -19,8 +19,10 @@ OnProgress = Callable[[int, int], None]
 RUNS: Mapping[ChapterName, str] = {
     "fidelity": "medstyle_gan.evaluation.fidelity_chapter:run",
     "structure": "medstyle_gan.evaluation.structure:run",
+    "visual_effect": "medstyle_gan.evaluation.visual_effect:run",
     "robustness": "medstyle_gan.evaluation.robustness:run",
     "efficiency": "medstyle_gan.evaluation.efficiency:run",
+    "interpretability": "medstyle_gan.evaluation.interpretability:run",
     "hallucination": "medstyle_gan.evaluation.hallucination:run",
 }
 # Their figures are of one subject each, so subjects can be shared out.
@@ -81,9 +83,8 @@ class SubjectProcesses:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             threads = max(1, (os.cpu_count() or 1) // self._workers)
-            spawn = multiprocessing.get_context("spawn")  # forked, torch's threads would hang
             given = pickle.dumps(self._given), threads
-            self._pool = ProcessPoolExecutor(self._workers, spawn, _begin, given)
+            self._pool = ProcessPoolExecutor(self._workers, process_context(), _begin, given)
         return self._pool
 
 

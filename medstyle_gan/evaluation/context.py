@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.slices import to_slices
 from medstyle_gan.evaluation.chapter import Array, Labels, Mask
 from medstyle_gan.inference import Translator
+
+if TYPE_CHECKING:
+    from medstyle_gan.evaluation.visual_effect.reader_study import ReaderStudy
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ class EvaluationContext:
         hounsfield: Whether native style values are Hounsfield units.
         parameters: Direction → numbers that its generator learned; empty where unknown.
         vgg: Weights of the feature network.
+        inception: A file of Inception-v3's weights, whose features then tell how real
+            translations look, in place of VGG-19's; None for the latter.
+        reader_study: What readers said of this model's translations; None where none were asked.
         segmenter: The user's frozen task: a volume (X, Y, Z) in the style's native units and its
             voxel size (mm) → labels (X, Y, Z), 0 being none; None where there is none.
         seed: Every random choice is keyed by it.
@@ -74,6 +82,7 @@ class EvaluationContext:
         metrics: Rows of the run's `metrics.csv` by step, columns without a value left out;
             empty where the model is no run.
         run_facts: The run's `run.yaml` as plain values; empty where the model is no run.
+        mark: Write SYNTHETIC into translations in pictures.
     """
 
     config: Config
@@ -85,12 +94,15 @@ class EvaluationContext:
     hounsfield: bool = False
     parameters: Mapping[str, int] = field(default_factory=dict)
     vgg: VGGConfig = field(default_factory=VGGConfig)
+    inception: str | Path | None = None
+    reader_study: ReaderStudy | None = None
     segmenter: Callable[[Array, tuple[float, float, float]], Labels] | None = None
     seed: int = 0
     quick: bool = False
     workers: int = 1
     metrics: Sequence[Mapping[str, float]] = ()
     run_facts: Mapping[str, object] = field(default_factory=dict)
+    mark: bool = True
 
     def rng(self, *key: int) -> np.random.Generator:
         """A random generator for one purpose: the same seed and key give the same draws.

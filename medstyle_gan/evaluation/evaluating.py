@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +16,10 @@ from medstyle_gan.evaluation.candidates import make_candidates
 from medstyle_gan.evaluation.chapter import Chapter, ChapterName
 from medstyle_gan.evaluation.chapters import RUNS, run_chapters
 from medstyle_gan.evaluation.context import EvaluationContext
-from medstyle_gan.evaluation.hallucination import load_segmenter
+from medstyle_gan.evaluation.hallucination import Segmenter, load_segmenter
 from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
 from medstyle_gan.evaluation.pairs import refuse_colour
+from medstyle_gan.evaluation.studies import read_studies, write_study
 from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
 from medstyle_gan.evaluation.verdict import ChapterVerdict, Judgement, judge, overall
 from medstyle_gan.evaluation.viewing import (
@@ -27,8 +29,12 @@ from medstyle_gan.evaluation.viewing import (
     volumes_within,
 )
 from medstyle_gan.evaluation.views import SubjectViews, view_subject
+from medstyle_gan.evaluation.visual_effect import feature_networks
+from medstyle_gan.evaluation.visual_effect.reader_study import ReaderStudy
 from medstyle_gan.inference import Translator, load_bundle
-from medstyle_gan.inference.bundles.bundle import package_versions, without_local_paths
+from medstyle_gan.inference.bundles.bundle import Bundle, package_versions, without_local_paths
+from medstyle_gan.volumes.atomic import scratch_folder
+from medstyle_gan.volumes.hashing import hash_file
 
 Announce = Callable[[str], None]
 
@@ -51,6 +57,8 @@ class Evaluation:
         seed: of every random choice.
         volumes: whole volumes of some subjects, where a viewer is wanted.
         viewer: its script; empty where none is wanted.
+        study: a reader study, which is moved into the report; None where none is wanted.
+        mark: whether translations are visibly marked in pictures and in the viewer.
     """
 
     label: str
@@ -63,6 +71,8 @@ class Evaluation:
     seed: int = 0
     volumes: tuple[SubjectVolumes, ...] = ()
     viewer: str = ""
+    study: Path | None = None
+    mark: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,15 @@ class Settings:
         device: as `Translator.load` takes it.
         precision: likewise.
         segmenter: the frozen task, as `hallucination.load_segmenter` takes it; None has none.
-        viewer: NiiVue's `niivue.umd.js`, to put whole volumes into the page; None puts none.
+        inception: see `EvaluationContext`.
+        reader_study: slices of a blinded reader study that is written into the report's folder;
+            0 writes none.
+        ratings: folders of earlier reader studies of these models, with what readers sent back.
+        viewer: put whole volumes and NiiVue into the page.
+        niivue: NiiVue's `niivue.umd.js`; None takes that of the package ipyniivue.
         viewer_limit: of these volumes' files in a page (MiB).
+        mark: write SYNTHETIC into translations, in pictures and in the viewer. A reader study is
+            never marked: its readers are to tell.
     """
 
     chapters: Sequence[ChapterName] | None = None
@@ -92,8 +109,35 @@ class Settings:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     segmenter: str | None = None
-    viewer: str | Path | None = None
+    inception: str | Path | None = None
+    reader_study: int = 0
+    ratings: Sequence[str | Path] = ()
+    viewer: bool = False
+    niivue: str | Path | None = None
     viewer_limit: float = 32.0
+    mark: bool = True
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What all models are evaluated on, and how they translate; see `evaluate`."""
+
+    pairs: str | Path | None
+    scans: Paths | None
+    style: Paths | None
+    config: Config | None
+    inference: InferenceConfig | None
+    segmenter: Segmenter | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Of one model: what it is called, what readers said of it, where its study is written to."""
+
+    model: str | Path
+    label: str
+    ratings: ReaderStudy | None
+    study: Path | None
 
 
 def evaluate(
@@ -138,39 +182,69 @@ def evaluate(
     thresholds = read_thresholds(settings.thresholds)
     if out is not None:
         refuse_existing(Path(out))
-    viewer = "" if settings.viewer is None else read_viewer(settings.viewer)
+    segmenter = None if settings.segmenter is None else load_segmenter(settings.segmenter)
+    given = _Given(pairs, scans, style, config, inference, segmenter)
+    viewer = read_viewer(settings.niivue) if settings.viewer else ""
+    _refuse_what_nothing_uses(settings, out)
+    bundles = [load_bundle(model) for model in paths]
+    if "visual_effect" in (settings.chapters or RUNS):
+        for bundle in bundles:
+            _refuse_missing_features(_with_own_data(bundle.config, config), settings)
+    hashes = {bundle.hash: str(model) for bundle, model in zip(bundles, paths, strict=True)}
+    studies = read_studies(settings.ratings, hashes)
     evaluations = []
-    for number, model in enumerate(paths, start=1):
-        label = "model" if len(paths) == 1 else f"model {number}"
-        evaluation = _evaluate_one(
-            model, label, pairs, scans, style, config, inference, settings, thresholds, announce
+    # A reader study is written first, as it may be refused, and takes its place with the report.
+    beside = Path(out).absolute().parent if out and settings.reader_study else None
+    with nullcontext() if beside is None else scratch_folder(beside) as scratch:
+        for number, (model, bundle) in enumerate(zip(paths, bundles, strict=True), start=1):
+            label = "model" if len(paths) == 1 else f"model {number}"
+            asked_of = _Asked(
+                model, label, studies.get(bundle.hash), None if scratch is None else scratch / label
+            )
+            evaluation = _evaluate_one(bundle, asked_of, given, settings, thresholds, announce)
+            evaluations.append(replace(evaluation, viewer=viewer))
+        if out is not None:
+            write_report(Path(out), evaluations, thresholds)
+    return tuple(replace(evaluation, study=None) for evaluation in evaluations)
+
+
+def _refuse_what_nothing_uses(settings: Settings, out: str | Path | None) -> None:
+    given = {"--inception": settings.inception, "--ratings": settings.ratings}
+    unused = [name for name, value in given.items() if value]
+    if unused and "visual_effect" not in (settings.chapters or RUNS):
+        raise UserError(
+            f"{', '.join(unused)}: is for the chapter visual_effect; add it to --chapters"
         )
-        evaluations.append(replace(evaluation, viewer=viewer))
-    if out is not None:
-        write_report(Path(out), evaluations, thresholds)
-    return tuple(evaluations)
+    if settings.reader_study and out is None:
+        raise UserError("a reader study is written into the report's folder: give out")
+
+
+def _refuse_missing_features(config: Config, settings: Settings) -> None:
+    """Or missing weights would be told after the data was read and other chapters were made."""
+    try:
+        feature_networks(EvaluationContext(config, vgg=config.vgg, inception=settings.inception))
+    except UserError as error:
+        others = " ".join(name for name in RUNS if name != "visual_effect")
+        raise UserError(
+            f"{error}; or leave out what needs these weights: --chapters {others}"
+        ) from error
 
 
 def _evaluate_one(
-    model: str | Path,
-    label: str,
-    pairs: str | Path | None,
-    scans: Paths | None,
-    style: Paths | None,
-    config: Config | None,
-    inference: InferenceConfig | None,
+    bundle: Bundle,
+    asked: _Asked,
+    given: _Given,
     settings: Settings,
     thresholds: Thresholds,
     announce: Announce | None,
 ) -> Evaluation:
-    bundle = load_bundle(model)
-    translator = Translator.load(bundle, settings.device, settings.precision, inference)
+    translator = Translator.load(bundle, settings.device, settings.precision, given.inference)
     refuse_colour(translator.channels["style"])
     if any(translator.pictures.values()):
-        raise UserError(f"{model}: this model translates pictures; evaluate takes volumes")
-    own = _with_own_data(translator.config, config)
-    run = read_run(model)
-    material = gather(own, run, pairs, scans, style, settings.show_names)
+        raise UserError(f"{asked.model}: this model translates pictures; evaluate takes volumes")
+    own = _with_own_data(translator.config, given.config)
+    run = read_run(asked.model)
+    material = gather(own, run, given.pairs, given.scans, given.style, settings.show_names)
     context = EvaluationContext(
         config=own,
         translator=translator,
@@ -181,24 +255,29 @@ def _evaluate_one(
         hounsfield=translator.background["style"] < _HOUNSFIELD_SIGN,
         parameters=bundle.parameters,
         vgg=own.vgg,
-        segmenter=None if settings.segmenter is None else load_segmenter(settings.segmenter),
+        inception=settings.inception,
+        reader_study=asked.ratings,
+        segmenter=given.segmenter,
         seed=settings.seed,
         quick=settings.quick,
         workers=settings.workers,
         metrics=run.metrics,
         run_facts=run.facts,
+        mark=settings.mark,
     )
     spacings = {}
     if own.inference.planes == 3:
         spacings = {s.scan.shape: s.spacing for s in material.subjects}
     candidates = make_candidates(translator, material.intensities, spacings)
     names = settings.chapters or tuple(RUNS)
+    if asked.study is not None:
+        write_study(asked.study, settings.reader_study, material, candidates, context)
     chapters = run_chapters(names, material.subjects, candidates, context, announce)
     verdicts = tuple(judge(chapter, thresholds, settings.seed) for chapter in chapters)
     shown = material.subjects[:_SHOWN]
     volumes: tuple[SubjectVolumes, ...] = ()
     notes = material.notes
-    if settings.viewer is not None:
+    if settings.viewer:
         limit = int(settings.viewer_limit * MEBIBYTE)
         volumes = volumes_within(material.subjects, candidates, limit)
         notes += (
@@ -206,7 +285,7 @@ def _evaluate_one(
             f"into {settings.viewer_limit:g} MiB, with one byte a voxel.",
         )
     return Evaluation(
-        label=label,
+        label=asked.label,
         chapters=chapters,
         verdicts=verdicts,
         verdict=overall(verdicts),
@@ -215,6 +294,8 @@ def _evaluate_one(
         provenance=_provenance(context, material, settings),
         seed=settings.seed,
         volumes=volumes,
+        study=asked.study,
+        mark=settings.mark,
     )
 
 
@@ -247,6 +328,7 @@ def _provenance(
         "seed": settings.seed,
         "quick": settings.quick,
         "own_thresholds": settings.thresholds is not None,
+        "inception": None if settings.inception is None else hash_file(Path(settings.inception)),
         "versions": package_versions(),
         "config": without_local_paths(context.config).model_dump(mode="json"),
     }

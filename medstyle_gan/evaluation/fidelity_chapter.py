@@ -67,14 +67,14 @@ def run(
 def _of_unit_values(subject: Subject, name: str, estimate: Array, scales: int) -> Iterator[Figure]:
     truth, mask = subject.truth, subject.mask
     assert truth is not None
-    whole = fidelity(estimate, truth, mask, UNIT_RANGE)
+    similarity = ssim_map(estimate, truth, UNIT_RANGE, np.asarray(mask.any(axis=(0, 1))))
+    whole = fidelity(estimate, truth, mask, UNIT_RANGE, similarity)
     yield from _figures(whole, name, subject.name, {})
     if scales:
         value = masked_ms_ssim(estimate, truth, mask, UNIT_RANGE, scales)
         yield Figure("ms_ssim", name, value, "", "higher", subject.name)
     if subject.labels is None:
         return
-    similarity = ssim_map(estimate, truth, UNIT_RANGE, np.asarray(mask.any(axis=(0, 1))))
     for label in np.unique(subject.labels[mask]):
         if label == 0:
             continue
@@ -105,7 +105,7 @@ def _of_native_values(
         return
     native = context.style_scale.from_unit(estimate)
     error = np.abs(native - subject.native_truth)[subject.mask].astype(np.float64)
-    unit = "HU" if context.hounsfield else "native"
+    unit = "HU" if context.hounsfield else "native units"
     yield Figure("mae_native", name, float(error.mean()), unit, "lower", subject.name)
     if context.hounsfield:
         yield from hounsfield_figures(subject, name, native)

@@ -14,6 +14,7 @@ import yaml
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cache import prepare_collection
+from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.collection import find_collection
 from medstyle_gan.errors import UserError
@@ -22,7 +23,6 @@ from medstyle_gan.evaluation.context import RealVolume
 from medstyle_gan.evaluation.pairs import find_pairs
 from medstyle_gan.evaluation.references import (
     StyleIntensities,
-    array_and_foreground,
     foreground_quantiles,
     style_intensities,
 )
@@ -42,6 +42,7 @@ class Material:
         intensities: what references are fitted to.
         notes: sentences for the report.
         facts: counts and sums for the report's provenance, without names and paths.
+        style_is_truth: whether the style volumes are the true ones of the subjects themselves.
     """
 
     subjects: Subjects
@@ -50,6 +51,7 @@ class Material:
     intensities: StyleIntensities
     notes: tuple[str, ...]
     facts: Mapping[str, Any]
+    style_is_truth: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def gather(
             "masks_given": subjects.masks_given,
             "style": facts,
         },
+        style_is_truth=prepared is None,
     )
 
 

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from medstyle_gan.data.preprocessing import display_image, slice_aspect
 from medstyle_gan.evaluation.chapter import TRANSLATION
 from medstyle_gan.evaluation.comparison import Comparison
+from medstyle_gan.evaluation.marking import show_slice
+from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT
 from medstyle_gan.volumes import atomic_file
 
 _TITLES = ("scan", "translation", "truth", "translation − truth")
@@ -21,7 +23,11 @@ _PANEL = 2.2  # inches
 
 
 def write_montage(
-    path: str | Path, comparisons: Sequence[Comparison], rows: int = 4, title: str = ""
+    path: str | Path,
+    comparisons: Sequence[Comparison],
+    rows: int = 4,
+    title: str = "",
+    mark: bool = True,
 ) -> None:
     """Draws axial slices, evenly spread over each pair's mask, as a PNG.
 
@@ -30,6 +36,7 @@ def write_montage(
         comparisons: At least one; each brings `rows` rows of four panels.
         rows: Slices of each.
         title: One line above.
+        mark: Write SYNTHETIC into the translations.
 
     Raises:
         UserError: The file cannot be written.
@@ -45,15 +52,13 @@ def write_montage(
         difference = translation - comparison.truth
         images = (comparison.scan, translation, comparison.truth, difference)
         for panel, image, name in zip(line, images, _TITLES, strict=True):
-            is_difference = image is difference
-            panel.imshow(
-                display_image(image[None, :, :, z]),
-                cmap="RdBu_r" if is_difference else "gray",
-                vmin=-1,
-                vmax=1,
-                aspect=slice_aspect(comparison.spacing, "axial"),
-                interpolation="nearest",
-            )
+            shown_slice = display_image(image[None, :, :, z])
+            aspect = slice_aspect(comparison.spacing, "axial")
+            if image is difference:
+                look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+                panel.imshow(shown_slice, aspect=aspect, **look)
+            else:
+                show_slice(panel, shown_slice, aspect, mark=mark and image is translation)
             panel.set(xticks=[], yticks=[])
             if panel in axes[0]:
                 panel.set_title(name, fontsize=9)
@@ -67,7 +72,7 @@ def write_montage(
     if title:
         figure.suptitle(title, fontsize=10)
     with atomic_file(path) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", metadata={PNG_TEXT: NOTE})
 
 
 def _spread(mask: np.ndarray, count: int) -> np.ndarray:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.foreground import foreground_mask
-from medstyle_gan.data.slices import from_slices
+from medstyle_gan.data.cached_foreground import array_and_foreground
+from medstyle_gan.data.cached_volume import CachedCollection
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -69,15 +68,6 @@ def style_intensities(collection: CachedCollection, plane: str) -> StyleIntensit
 def foreground_quantiles(array: Array, foreground: Mask) -> Array:
     """Returns (1001,) evenly spaced quantiles of an array's foreground."""
     return np.quantile(array[foreground], _SHARES).astype(np.float32)
-
-
-def array_and_foreground(volume: CachedVolume, plane: str) -> tuple[Array, Mask]:
-    """A grey prepared volume (X, Y, Z) in [-1, 1] and its foreground, bool (X, Y, Z)."""
-    array = np.asarray(from_slices(volume.slices, plane)[0], dtype=np.float32)
-    if volume.is_picture:  # all of a picture counts
-        return array, np.ones(array.shape, bool)
-    # In native units, where the mask can tell Hounsfield units from MR.
-    return array, foreground_mask(volume.scale.from_unit(array))
 
 
 def doing_nothing(style: StyleIntensities) -> Reference:

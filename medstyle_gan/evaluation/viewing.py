@@ -1,10 +1,12 @@
-"""Whole volumes for the report's viewer, which is NiiVue, taken from a file that the user gives."""
+"""Whole volumes for the report's viewer: NiiVue, from ipyniivue or from a file of the user's."""
 
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import nibabel as nib
@@ -14,11 +16,15 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation.chapter import TRANSLATION, Array, Candidate, Subject
 
 MEBIBYTE = 2**20
-# How the file is had: the package's code is not ours to ship.
+# How the script is had: its code is not ours to ship.
 _HINT = (
     "give dist/niivue.umd.js of the npm package @niivue/niivue (npm pack @niivue/niivue, then "
     "unpack it)"
 )
+_WIDGET = "ipyniivue/static/widget.js"
+# ipyniivue's module gives away its widget alone; the viewer's class is what that makes one of.
+_CLASS = re.compile(r'"Creating new Niivue instance"\).{0,200}?=\s*new ([\w$]+)\(', re.DOTALL)
+_EXPORT = re.compile(r"export\s*\{\s*[\w$]+ as default\s*\};?\s*$")
 
 
 @dataclass(frozen=True)
@@ -35,22 +41,44 @@ class SubjectVolumes:
     files: Mapping[str, bytes]
 
 
-def read_viewer(path: str | Path) -> str:
-    """The viewer's script.
+def read_viewer(path: str | Path | None = None) -> str:
+    """The viewer's script, an ES module that sets `globalThis.niivue`, which has `Niivue`.
 
     Args:
-        path: NiiVue's `niivue.umd.js`.
+        path: NiiVue's `niivue.umd.js`; None takes the script of the installed ipyniivue.
 
     Raises:
-        UserError: It cannot be read, or is something else.
+        UserError: It cannot be read, or is something else, or ipyniivue is not there.
     """
+    return _of_ipyniivue() if path is None else _of_file(path)
+
+
+def _of_ipyniivue() -> str:
+    try:
+        package = distribution("ipyniivue")
+    except PackageNotFoundError:
+        raise UserError(
+            "--viewer: NiiVue is not there; install the extra viewer (pip install "
+            f"'medstyle-gan[viewer]'), or --niivue FILE: {_HINT}"
+        ) from None
+    text = Path(str(package.locate_file(_WIDGET))).read_text("utf-8")
+    made = _CLASS.search(text)
+    if made is None or not _EXPORT.search(text):
+        raise UserError(
+            f"--viewer: ipyniivue {package.version} is not a version that is known here; "
+            "reinstall medstyle-gan[viewer], or --niivue FILE: " + _HINT
+        )
+    return _EXPORT.sub(lambda _: f"globalThis.niivue={{Niivue:{made.group(1)}}};", text)
+
+
+def _of_file(path: str | Path) -> str:
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"--viewer {path}: cannot be read ({reason}); {_HINT}") from None
+        raise UserError(f"--niivue {path}: cannot be read ({reason}); {_HINT}") from None
     if "niivue={}" not in text[:500].replace(" ", ""):
-        raise UserError(f"--viewer {path}: is not NiiVue's UMD script; {_HINT}")
+        raise UserError(f"--niivue {path}: is not NiiVue's UMD script; {_HINT}")
     return text
 
 

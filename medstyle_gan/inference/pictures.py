@@ -14,7 +14,9 @@ from medstyle_gan.data.words import Direction
 from medstyle_gan.inference.network.network import Network
 from medstyle_gan.inference.network.stacks import translate_stack
 from medstyle_gan.inference.quantization import quantize
+from medstyle_gan.inference.structure import with_structure_of
 from medstyle_gan.inference.translation import Translation, count_clipped
+from medstyle_gan.methods.affine_structure import gradient_correlation
 from medstyle_gan.volumes import Picture, read_picture
 
 # A colour style is made of 8-bit RGB pictures, and NIfTI's RGB is 8-bit too.
@@ -48,6 +50,12 @@ def translate_picture(
         mode="bilinear",
         antialias=True,
     )
+    correlation: float | None = None
+    if network.inference.structure == "preserved":
+        own = np.moveaxis(prepared.scale.to_unit(picture.array.astype(np.float32)), -1, 0)
+        content = torch.from_numpy(np.ascontiguousarray(own))[None]
+        resized = with_structure_of(content, resized, network.inference)
+        correlation = gradient_correlation(content, resized)
     native = COLOUR_SCALE.from_unit(np.moveaxis(resized[0].numpy(), 0, -1))
     pixels, beyond = quantize(native, np.dtype(np.uint8))
     return Translation(
@@ -57,4 +65,5 @@ def translate_picture(
         output_scale=COLOUR_SCALE,
         background=None,
         clipped=count_clipped(picture.array, prepared.scale, beyond),
+        gradient_correlation=correlation,
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
+from medstyle_gan.inference.structure import with_structure_of
 from medstyle_gan.inference.stylize_inputs import LoadedStyle
 from medstyle_gan.methods import (
     STYLE_TRANSFERS,
@@ -19,7 +20,6 @@ from medstyle_gan.methods import (
     StyleReference,
     StyleTransfer,
 )
-from medstyle_gan.methods.affine_structure import keep_structure
 from medstyle_gan.networks import adapt_channels
 from medstyle_gan.networks.sizes import resized
 
@@ -122,21 +122,18 @@ class Stylizer:
         code = self.transfer.transfer(self.transfer.encode_content(working), self.style, guidance)
         with torch.no_grad():
             stylised = adapt_channels(self.transfer.decode(code), self.work_channels)
-            result = self._finished(content, resized(stylised, self.size).cpu())
+            inside = (
+                None if regions is None else torch.stack(list(regions)).amax(0)[0, 0].cpu() > 0.5
+            )
+            result = self._finished(content, resized(stylised, self.size).cpu(), inside)
             return result, stylised - working
 
-    def _finished(self, content: Tensor, stylised: Tensor) -> Tensor:
+    def _finished(self, content: Tensor, stylised: Tensor, inside: Tensor | None) -> Tensor:
         settings = self.settings
         own = adapt_channels(content, self.channels)
         luminance = adapt_channels(content, 1)
         if settings.structure == "preserved":
-            stylised = keep_structure(
-                luminance if stylised.shape[1] == 1 else content,
-                stylised,
-                settings.guide_radius,
-                settings.guide_epsilon,
-                settings.structure_floor,
-            )
+            stylised = with_structure_of(content, stylised, settings, inside)
         # The same amount on all channels changes luminance alone, not the colour differences.
         if settings.keep == "colour":
             stylised = own + (stylised - luminance)

@@ -46,7 +46,7 @@ from medstyle_gan.inference.stylize_inputs import (
 from medstyle_gan.inference.stylize_model import find_model, settings_for_model
 from medstyle_gan.inference.stylizer import Stylizer, build_style_transfer
 from medstyle_gan.methods import Iteration
-from medstyle_gan.methods.affine_structure import gradient_correlation
+from medstyle_gan.methods.affine_structure import gradient_correlation, interior
 from medstyle_gan.networks import VGG19Features, adapt_channels
 from medstyle_gan.volumes import Picture, Volume
 
@@ -239,7 +239,10 @@ class _Work:
         fade = np.stack([_faded(r, self.config.stylize.feather) for r in _union(regions)])
         faded = torch.from_numpy(fade.astype(np.float32))[:, None]
         results = own + faded * (results - own)
-        correlations = [gradient_correlation(contents[i : i + 1], results[i : i + 1]) for i in done]
+        deep = [interior(torch.from_numpy(region)) for region in _union(regions)]
+        correlations = [
+            gradient_correlation(contents[i : i + 1], results[i : i + 1], deep[i]) for i in done
+        ]
         facts = self._facts() | {
             "slices": len(contents),
             "slices_stylised": len(done),

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 TEXT = "SYNTHETIC"
-_SHARE_OF_HEIGHT = 1 / 32
+SHARE = 1 / 32  # of the letters in the longer side of a picture
+_SHARE_OF_HEIGHT = 1 / 6
 _SHARE_OF_WIDTH = 1 / 2
 _SMALLEST = 7
 
@@ -23,18 +24,21 @@ class Box(NamedTuple):
     width: int
 
 
-def mark_synthetic(pictures: Sequence[np.ndarray], anatomy: np.ndarray) -> list[np.ndarray]:
+def mark_synthetic(
+    pictures: Sequence[np.ndarray], anatomy: np.ndarray, share: float = SHARE
+) -> list[np.ndarray]:
     """Draw the label, white on black, at the same place of each picture.
 
     Args:
         pictures: `(H, W)` or `(H, W, 3)` uint8, all of one size.
         anatomy: `(H, W)`, what is to be seen in them; the label stands in the corner where it is
             flattest. Larger pictures have larger labels, small ones a shorter text.
+        share: of the letters in the longer side.
 
     Returns:
         New pictures of the same shapes.
     """
-    label = _label(anatomy.shape[0], anatomy.shape[1])
+    label = _label(anatomy.shape[0], anatomy.shape[1], share)
     box = quiet_corner(anatomy, label.shape[0], label.shape[1])
     marked = []
     for picture in pictures:
@@ -64,9 +68,9 @@ def quiet_corner(anatomy: np.ndarray, height: int, width: int) -> Box:
     return Box(top, left, height, width)
 
 
-def _label(rows: int, columns: int) -> np.ndarray:
+def _label(rows: int, columns: int, share: float) -> np.ndarray:
     """`(h, w)` uint8, no larger than the picture."""
-    size = max(_SMALLEST, round(rows * _SHARE_OF_HEIGHT))
+    size = max(_SMALLEST, round(min(max(rows, columns) * share, rows * _SHARE_OF_HEIGHT)))
     for text in (TEXT, TEXT[:3], TEXT[:1]):
         while True:
             drawn = _drawn(text, size)

@@ -48,6 +48,8 @@ class Translation(Generic[Image]):
         uncertainty: where it was asked for, how far several translations of the image differ:
             their standard deviation, as float32 in the translation's units and on its grid,
             0 outside the body.
+        gradient_correlation: where the input's structure was preserved, the least correlation of
+            a slice's gradients with the input's, see `methods.affine_structure`.
     """
 
     image: Image
@@ -59,6 +61,7 @@ class Translation(Generic[Image]):
     warnings: tuple[str, ...] = ()
     scope: ScopeReport | None = None
     uncertainty: Image | None = None
+    gradient_correlation: float | None = None
 
 
 def count_clipped(array: np.ndarray, scale: FittedScale, output: int) -> ClippedVoxels:

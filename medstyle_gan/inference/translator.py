@@ -20,17 +20,20 @@ from numpy.typing import ArrayLike
 
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_volume, restore_array
+from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.data.words import Direction, Domain, domains_of
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.images import Image as ImageLike
 from medstyle_gan.inference.images import as_volume, like
 from medstyle_gan.inference.loaded_model import LoadedModel
+from medstyle_gan.inference.network.body import window_warnings
 from medstyle_gan.inference.network.network import OnProgress
 from medstyle_gan.inference.network.paths import translate_mirrored
 from medstyle_gan.inference.network.stacks import translate_stack
 from medstyle_gan.inference.pictures import COLOUR_SCALE, translate_picture
 from medstyle_gan.inference.quantization import output_dtype, quantize
 from medstyle_gan.inference.scope import ScopeReport, check_scope, refuse_out_of_scope
+from medstyle_gan.inference.structure import native_with_structure
 from medstyle_gan.inference.translation import Translation, count_clipped, native_body
 from medstyle_gan.inference.uncertainty import (
     native_spread,
@@ -48,6 +51,10 @@ class Translator(LoadedModel):
     body, the translation takes the target collection's background value; the edge is as sharp as
     the working grid and, where the volume had to be resampled to the training's spacing, softened
     by linear interpolation over one working voxel.
+
+    With `inference.structure=preserved` a translation is a local affine map of the input's own
+    voxels that comes closest to the network's answer, see `native_with_structure`; the spread
+    that `uncertainty` tells is then still that of the network's answers.
 
     A translator can be copied and pickled, for the workers of a `DataLoader` too.
     """
@@ -190,8 +197,20 @@ class Translator(LoadedModel):
             del deviations
         else:
             unit = translate_mirrored(self.network(direction), prepared, on_progress)
-        native = native_body(unit, prepared.foreground, scale, self.background[target])
-        native = restore_array(native, prepared, volume.geometry)
+        correlation: float | None = None
+        if self.config.inference.structure == "preserved":
+            native, correlation = native_with_structure(
+                volume,
+                unit,
+                prepared,
+                scale,
+                self.background[target],
+                self.config.inference,
+                stacked_axis(self.config.data.plane),
+            )
+        else:
+            native = native_body(unit, prepared.foreground, scale, self.background[target])
+            native = restore_array(native, prepared, volume.geometry)
         colour = self.channels[target] == 3
         dtype = output_dtype(
             native, self.config.inference.dtype, self.integer[target], colour=colour
@@ -204,9 +223,13 @@ class Translator(LoadedModel):
             output_scale=scale,
             background=self.background[target],
             clipped=count_clipped(volume.array, prepared.scale, beyond),
-            warnings=() if scope is None else scope.warnings,
+            warnings=(
+                *(() if scope is None else scope.warnings),
+                *window_warnings(self.network(direction), prepared.foreground),
+            ),
             scope=scope,
             uncertainty=None if spread is None else volume.with_array(spread),
+            gradient_correlation=correlation,
         )
 
     def translate_picture(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from medstyle_gan.losses.adversarial import AdversarialLoss
+from medstyle_gan.losses.contrastive import patch_nce
 from medstyle_gan.losses.cycle import l1
+from medstyle_gan.losses.low_pass import low_pass_l1
 from medstyle_gan.losses.perceptual import content_distance
 from medstyle_gan.losses.statistics import statistics_distance
 from medstyle_gan.losses.style import gram_matrix, style_distance
@@ -14,6 +16,8 @@ __all__ = [
     "content_distance",
     "gram_matrix",
     "l1",
+    "low_pass_l1",
+    "patch_nce",
     "statistics_distance",
     "style_distance",
     "total_variation",

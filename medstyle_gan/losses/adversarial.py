@@ -139,14 +139,55 @@ class AdversarialLoss:
         Returns:
             A scalar, unweighted, that gives the discriminator's parameters a gradient.
         """
-        real, fake = at_least_fp32(real.detach()), at_least_fp32(fake.detach())
-        places = torch.rand(len(real), *[1] * (real.ndim - 1), generator=generator_rng).to(real)
-        between = torch.lerp(fake, real, places).requires_grad_()
-        with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
-            scores = [score.flatten(1).mean(dim=1) for score in discriminator(between)]
-            total = torch.stack(scores).mean(dim=0).sum()
-            (gradient,) = torch.autograd.grad(total, between, create_graph=True)
-            return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+        between = _between(real, fake, generator_rng)
+        return (_slopes(discriminator, between).norm(dim=1) - 1).square().mean()
+
+    def zero_centred_penalty(
+        self,
+        discriminator: Callable[[Tensor], ScoreMaps],
+        real: Tensor,
+        fake: Tensor,
+        at: Literal["real", "fake", "between"] = "real",
+        generator_rng: torch.Generator | None = None,
+    ) -> Tensor:
+        """Mean over images of ½ ‖∇D(x)‖₂², Mescheder et al. 2018, eq. 9 and 10, in fp32.
+
+        D(x) is what the loss sees of an image, as in `gradient_penalty`.
+
+        Args:
+            discriminator: from images to score maps.
+            real: images `(B, C, *spatial)`.
+            fake: as many translations; no gradient flows to them.
+            at: real images (R1), translations (R2), or places between them (Thanh-Tung et al.
+                2019).
+            generator_rng: CPU generator of the B random places (default: torch's own).
+
+        Returns:
+            A scalar, unweighted, that gives the discriminator's parameters a gradient.
+        """
+        places = {
+            "real": lambda: at_least_fp32(real.detach()),
+            "fake": lambda: at_least_fp32(fake.detach()),
+            "between": lambda: _between(real, fake, generator_rng),
+        }
+        return 0.5 * _slopes(discriminator, places[at]()).square().sum(dim=1).mean()
+
+
+def _between(real: Tensor, fake: Tensor, rng: torch.Generator | None) -> Tensor:
+    """A uniformly random place on the line between each real image and a fake one."""
+    real, fake = at_least_fp32(real.detach()), at_least_fp32(fake.detach())
+    places = torch.rand(len(real), *[1] * (real.ndim - 1), generator=rng).to(real)
+    return torch.lerp(fake, real, places)
+
+
+def _slopes(discriminator: Callable[[Tensor], ScoreMaps], images: Tensor) -> Tensor:
+    """∇D of each image, `(B, values)`, to be differentiated again."""
+    images = images.detach().requires_grad_()
+    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        scores = [score.flatten(1).mean(dim=1) for score in discriminator(images)]
+        total = torch.stack(scores).mean(dim=0).sum()
+        (gradient,) = torch.autograd.grad(total, images, create_graph=True)
+        return gradient.flatten(1)
 
 
 def _over_scales(cost: Callable[[Tensor], Tensor], scores: ScoreMaps) -> Tensor:

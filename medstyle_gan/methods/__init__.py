@@ -6,6 +6,7 @@ from typing import Any
 
 from medstyle_gan.methods.adain import AdaIN
 from medstyle_gan.methods.adain_transfer import AdaINTransfer
+from medstyle_gan.methods.cut import CUT
 from medstyle_gan.methods.cyclegan import CycleGAN
 from medstyle_gan.methods.feedforward import FeedForward
 from medstyle_gan.methods.feedforward_transfer import FeedForwardTransfer
@@ -20,7 +21,13 @@ from medstyle_gan.methods.style_transfer import (
 from medstyle_gan.methods.trained_method import TrainedMethod
 
 # What `medstyle train` can learn, and what `medstyle stylize` can use.
-METHODS: dict[str, Any] = {"cyclegan": CycleGAN, "feedforward": FeedForward, "adain": AdaIN}
+METHODS: dict[str, Any] = {
+    "cyclegan": CycleGAN,
+    "cut": CUT,
+    "fastcut": CUT,
+    "feedforward": FeedForward,
+    "adain": AdaIN,
+}
 STYLE_TRANSFERS: dict[str, Any] = {
     "gatys": Gatys,
     "feedforward": FeedForwardTransfer,
@@ -28,6 +35,7 @@ STYLE_TRANSFERS: dict[str, Any] = {
 }
 
 __all__ = [
+    "CUT",
     "METHODS",
     "STYLE_TRANSFERS",
     "AdaIN",

@@ -23,6 +23,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.config.method_section import AdainConfig
 from medstyle_gan.losses import content_distance, statistics_distance, total_variation
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.trained_method import TrainedMethod
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer, wanted_layers
 from medstyle_gan.networks import AdaINDecoder, VGG19Features
@@ -96,7 +97,7 @@ class AdaIN(TrainedMethod):
         return {"scan": [scan, *made], "style": [style]}
 
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """All terms of the loss, and the scans in the styles beside them.
 
@@ -104,6 +105,7 @@ class AdaIN(TrainedMethod):
             real: domain → images `(B, C, H, W)`.
             position: of the first image in the step's batch over all processes; nothing here is
                 random.
+            facts: what is known of the images; nothing here asks for it.
         """
         return self._terms(self.decoder, real)
 

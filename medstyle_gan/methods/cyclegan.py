@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from medstyle_gan.config import Config
 from medstyle_gan.config.method_section import CycleGANConfig
 from medstyle_gan.data.words import DIRECTIONS, INTO, OTHER
-from medstyle_gan.losses import AdversarialLoss, l1, total_variation
-from medstyle_gan.methods.image_pool import ImagePool
-from medstyle_gan.methods.trained_method import TrainedMethod
+from medstyle_gan.losses import total_variation
+from medstyle_gan.methods.adversarial_method import AdversarialMethod
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import (
     adapt_channels,
@@ -30,10 +30,9 @@ from medstyle_gan.networks import (
     build_generators,
     middle_slice,
 )
-from medstyle_gan.networks.precision import at_least_fp32
 
 
-class CycleGAN(TrainedMethod):
+class CycleGAN(AdversarialMethod):
     """CycleGAN over batches `{"scan": (B, C, *spatial), "style": (B, C', *spatial)}`.
 
     2.5-D samples are translated with their neighbours, stack to stack, so that a translation can
@@ -63,19 +62,8 @@ class CycleGAN(TrainedMethod):
         )
         self.scan_discriminator = build_discriminator(config.discriminator, scan_channels, dims)
         self.style_discriminator = build_discriminator(config.discriminator, style_channels, dims)
-        self.adversarial = AdversarialLoss(config.loss.adversarial.name)
         self.begin()
-        seed = config.training.seed
-        self.pools = {
-            domain: ImagePool(
-                self.settings.pool_size, 2 * seed + i, config.training.global_batch_size
-            )
-            for i, domain in enumerate(("scan", "style"))
-        }
-        if not config.loss.adversarial.weight:
-            # DDP waits for a gradient of every parameter that wants one.
-            for discriminator in self.discriminators.values():
-                discriminator.requires_grad_(False)
+        self.begin_game()
 
     @property
     def settings(self) -> CycleGANConfig:
@@ -95,27 +83,24 @@ class CycleGAN(TrainedMethod):
         """Both discriminators by the domain that they judge."""
         return {"scan": self.scan_discriminator, "style": self.style_discriminator}
 
-    @property
-    def learning_rates(self) -> dict[str, float]:
-        """Of both generators and of both discriminators."""
-        method = self.settings
-        return {
-            "generator": method.generator_learning_rate,
-            "discriminator": method.discriminator_learning_rate,
-        }
-
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """What a sample panel shows of each domain's images.
+
+        Args:
+            batch: domain → images `(B, C, *spatial)`, and facts as `BatchFacts` finds them.
 
         Returns:
             domain → [image, translation, reconstruction, identity], each `(B, C, *spatial)`.
         """
+        masks = BatchFacts.of(batch).masks
         rows: dict[str, list[Tensor]] = {}
         for domain, other in OTHER.items():
             image = batch[domain]
-            translation = self.translate(image, INTO[other])
-            reconstruction = self.translate(translation, INTO[domain])
-            identity = self.translate(adapt_channels(image, self.channels[other]), INTO[domain])
+            mask = masks.get(domain)
+            translation = self.translate(image, INTO[other], mask=mask)
+            reconstruction = self.translate(translation, INTO[domain], mask=mask)
+            own = adapt_channels(image, self.channels[other])
+            identity = self.translate(own, INTO[domain], mask=mask)
             stages = [image, translation, reconstruction, identity]
             rows[domain] = [middle_slice(s, self.config.data.sample_slices) for s in stages]
         return rows
@@ -123,7 +108,7 @@ class CycleGAN(TrainedMethod):
     # --------------------------------------------------------------------------- losses
 
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """All terms of the generators' loss, and the translations by the domain they're in.
 
@@ -131,36 +116,39 @@ class CycleGAN(TrainedMethod):
             real: domain → images `(B, C, *spatial)`.
             position: of the first image in the step's batch over all processes, as in
                 `discriminator_terms`.
+            facts: what is known of the images.
         """
-        loss = self.config.loss
+        loss, masks = self.config.loss, facts.masks
         terms: dict[str, Term] = {}
         translated: dict[str, Tensor] = {}
         for domain, other in OTHER.items():
-            generator = self.generators[INTO[domain]]
+            generator, mask = self.generators[INTO[domain]], masks.get(domain)
             if loss.identity.weight:
                 # One batch for both passes: exact, as instance norm sees each image alone.
                 own = adapt_channels(real[domain], self.channels[other])
                 both = generator(torch.cat([real[other], own]))
-                translated[domain], same = both.split(len(real[domain]))
-                terms[f"identity_{domain}"] = Term(l1(same, real[domain]), loss.identity.weight)
+                made, same = both.split(len(real[domain]))
+                value = self.body.l1(self.body.translation(same, domain, mask), real[domain], mask)
+                terms[f"identity_{domain}"] = Term(value, loss.identity.weight)
             else:
-                translated[domain] = generator(real[other])
-        reconstructed: dict[str, Tensor] = {
-            domain: self.generators[INTO[domain]](translated[other])
-            for domain, other in OTHER.items()
-            if loss.cycle.weight or loss.perceptual.reconstruction_weight
-        }
+                made = generator(real[other])
+            translated[domain] = self.body.translation(made, domain, masks.get(other))
+        reconstructed: dict[str, Tensor] = {}
+        for domain, other in OTHER.items():
+            if loss.cycle.weight or loss.perceptual.reconstruction_weight:
+                back = self.generators[INTO[domain]](translated[other])
+                reconstructed[domain] = self.body.translation(back, domain, masks.get(domain))
         # Where a gradient has come through all that judges these, the generators' begins.
         self.step_clock.backward("generators", [*translated.values(), *reconstructed.values()])
         judged: list[Tensor] = []
         for domain, into in INTO.items():
             if loss.cycle.weight:
-                value = l1(reconstructed[domain], real[domain])
+                value = self.body.l1(reconstructed[domain], real[domain], masks.get(domain))
                 terms[f"cycle_{domain}"] = Term(value, loss.cycle.weight)
             if loss.adversarial.weight:
                 with self.step_clock.part("discriminators"):
-                    scores = self._score_detached(domain, translated[domain])
-                value = self.adversarial.generator(scores)
+                    mask = masks.get(OTHER[domain])
+                    value = self.adversarial_value(domain, translated[domain], position, mask)
                 terms[f"adversarial_{into}"] = Term(value, loss.adversarial.weight)
                 judged.append(value)
             if loss.total_variation.weight:
@@ -169,46 +157,9 @@ class CycleGAN(TrainedMethod):
         self.step_clock.backward("discriminators", judged)
         if self.regularizer is not None:
             with self.step_clock.part("vgg"):
-                seen = self.regularizer(self.step, real, translated, reconstructed, position)
+                seen = self.regularizer(
+                    self.step, real, translated, reconstructed, position, facts.heights
+                )
             self.step_clock.backward("vgg", (term.value for term in seen.values()))
             terms |= seen
         return terms, translated
-
-    def discriminator_terms(
-        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor], position: int = 0
-    ) -> dict[str, Term]:
-        """The discriminators' losses; no gradient reaches the generators.
-
-        Args:
-            real: domain → images `(B, C, *spatial)`.
-            translated: domain → as many images translated into it.
-            position: of the first image in the step's batch over all processes: random
-                choices are keyed by it, so that they do not depend on how a batch is cut.
-        """
-        terms: dict[str, Term] = {}
-        adversarial = self.config.loss.adversarial
-        if not adversarial.weight:
-            return terms
-        for domain, discriminator in self.discriminators.items():
-            images = at_least_fp32(translated[domain].detach())
-            fake = self.pools[domain].exchange(images, self.step, position)
-            scores = discriminator(torch.cat([real[domain], fake]))
-            halves = [score.chunk(2) for score in scores]
-            on_real, on_fake = [half[0] for half in halves], [half[1] for half in halves]
-            value = self.adversarial.discriminator(on_real, on_fake)
-            if self.config.guards.enabled:
-                advantage = self.adversarial.advantage(on_real, on_fake)
-                self._told[f"guard/advantage_{domain}"] = advantage
-            terms[f"discriminator_{domain}"] = Term(value, 1.0)
-            if adversarial.name == "wgan_gp" and adversarial.gradient_penalty:
-                rng = torch.Generator().manual_seed((self.pools[domain].seed << 32) + self.step)
-                torch.rand(position, generator=rng)  # the places of the images before these
-                penalty = self.adversarial.gradient_penalty(discriminator, real[domain], fake, rng)
-                terms[f"gradient_penalty_{domain}"] = Term(penalty, adversarial.gradient_penalty)
-        return terms
-
-    def _score_detached(self, domain: str, images: Tensor) -> list[Tensor]:
-        discriminator = self.discriminators[domain]
-        frozen = {name: p.detach() for name, p in discriminator.named_parameters()}
-        scores: list[Tensor] = torch.func.functional_call(discriminator, frozen, (images,))
-        return scores

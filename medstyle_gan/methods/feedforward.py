@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medstyle_gan.config import Config
 from medstyle_gan.config.method_section import FeedforwardConfig
 from medstyle_gan.losses import total_variation
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.trained_method import TrainedMethod
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer
 from medstyle_gan.networks import build_generator, middle_slice
@@ -85,7 +86,7 @@ class FeedForward(TrainedMethod):
         }
 
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
         """All terms of the loss, and the translations.
 
@@ -93,6 +94,7 @@ class FeedForward(TrainedMethod):
             real: domain → images `(B, C, *spatial)`.
             position: of the first image in the step's batch over all processes; what the VGG-19
                 sees of an image is keyed by it.
+            facts: what is known of the images.
         """
         assert self.regularizer is not None
         translated = {"style": self.scan_to_style(real["scan"])}
@@ -103,6 +105,6 @@ class FeedForward(TrainedMethod):
             value = total_variation(translated["style"])
             terms["total_variation_scan_to_style"] = Term(value, weight)
         with self.step_clock.part("vgg"):
-            seen = self.regularizer(self.step, real, translated, {}, position)
+            seen = self.regularizer(self.step, real, translated, {}, position, facts.heights)
         self.step_clock.backward("vgg", (term.value for term in seen.values()))
         return terms | seen, translated

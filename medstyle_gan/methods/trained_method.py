@@ -22,12 +22,16 @@ from torch import Tensor, nn
 from medstyle_gan.config import Config
 from medstyle_gan.config.loss_section import LossConfig
 from medstyle_gan.config.method_section import TrainedConfig
-from medstyle_gan.data.words import Direction
+from medstyle_gan.data.words import DOMAINS, Direction
+from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
+from medstyle_gan.methods.body_region import BodyRegion
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.step_clock import StepClock
+from medstyle_gan.methods.structure_terms import StructureTerms
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer, wanted_layers
+from medstyle_gan.methods.warm_start import WarmStart
 from medstyle_gan.networks import parameters_of
 
 
@@ -43,6 +47,9 @@ class TrainedMethod(L.LightningModule, ABC):
         regularizer: the VGG-19 terms; None trains without them.
 
     Attributes:
+        warm_start: the terms of the first steps, where there is a warm start.
+        structure: the terms of structure, which act on any method's translations.
+        body: what outside of the body is left of images.
         directions: ways that it translates by itself, without being shown a style.
         step: steps done, however many optimisers each has.
         logged: detached scalars of the latest step, `loss/<name>` unweighted.
@@ -66,6 +73,13 @@ class TrainedMethod(L.LightningModule, ABC):
         self.config = config
         self.channels = {"scan": scan_channels, "style": style_channels}
         self.regularizer = regularizer
+        self.structure = StructureTerms(
+            config.loss.structure, config.training.steps, config.data.sample_slices
+        )
+        self.warm_start = WarmStart(
+            config.training.warm_start, config.training.steps, config.data.sample_slices
+        )
+        self.body = BodyRegion(config)
         self.pools: dict[str, ImagePool] = {}
         self.step = 0
         # Skipped steps in all and in a row, on the device: only their readers wait for it.
@@ -101,24 +115,36 @@ class TrainedMethod(L.LightningModule, ABC):
         return {}
 
     @property
+    def helpers(self) -> dict[str, nn.Module]:
+        """What is trained with the generators and needed by no model, by its attribute's name."""
+        return {}
+
+    @property
     @abstractmethod
     def learning_rates(self) -> dict[str, float]:
         """Base learning rate of each optimiser, in their order, by what it trains."""
 
     @abstractmethod
     def generator_terms(
-        self, real: Mapping[str, Tensor], position: int = 0
+        self, real: Mapping[str, Tensor], position: int = 0, facts: BatchFacts = NOTHING
     ) -> tuple[dict[str, Term], dict[str, Tensor]]:
-        """All terms of the generators' loss, and the translations by the domain they're in.
+        """The method's own terms of the generators' loss, and the translations by domain.
+
+        Those of `structure` come on top.
 
         Args:
             real: domain → images `(B, C, *spatial)`.
             position: of the first image in the step's batch over all processes: random
                 choices are keyed by it, so that they do not depend on how a batch is cut.
+            facts: what is known of the images.
         """
 
     def discriminator_terms(
-        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor], position: int = 0
+        self,
+        real: Mapping[str, Tensor],
+        translated: Mapping[str, Tensor],
+        position: int = 0,
+        facts: BatchFacts = NOTHING,
     ) -> dict[str, Term]:
         """The discriminators' losses; no gradient reaches the generators.
 
@@ -126,6 +152,7 @@ class TrainedMethod(L.LightningModule, ABC):
             real: domain → images `(B, C, *spatial)`.
             translated: domain → as many images translated into it.
             position: as in `generator_terms`.
+            facts: likewise.
         """
         return {}
 
@@ -153,13 +180,28 @@ class TrainedMethod(L.LightningModule, ABC):
         return {
             **self.generators,
             **{f"{domain}_discriminator": d for domain, d in self.discriminators.items()},
+            **self.helpers,
         }
 
-    def translate(self, images: Tensor, direction: Direction, ema: bool = True) -> Tensor:
-        """Translate images `(B, C, *spatial)` in [-1, 1], without gradients."""
+    def translate(
+        self,
+        images: Tensor,
+        direction: Direction,
+        ema: bool = True,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Translate images, without gradients.
+
+        Args:
+            images: `(B, C, *spatial)` in [-1, 1].
+            direction: which way.
+            ema: by the moving average.
+            mask: bool `(B, 1 or slices, *spatial)`, their body, where translations are clamped.
+        """
         generators = self.ema.generators if ema else self.generators
         with torch.no_grad():
-            return generators[direction](images).float()
+            translated = generators[direction](images).float()
+            return self.body.translation(translated, DOMAINS[direction][1], mask)
 
     # ------------------------------------------------------------------------- counters
 
@@ -189,7 +231,10 @@ class TrainedMethod(L.LightningModule, ABC):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the generators and one for the discriminators, where there are some."""
         betas = self._settings.betas
-        trained = {"generator": self.generators, "discriminator": self.discriminators}
+        trained = {
+            "generator": {**self.generators, **self.helpers},
+            "discriminator": self.discriminators,
+        }
         return [
             torch.optim.Adam(
                 parameters_of(trained[name].values()), lr=rate, betas=betas, fused=True
@@ -215,7 +260,14 @@ class TrainedMethod(L.LightningModule, ABC):
         factor = constant_then_linear(
             self.step, self.config.training.steps, self._settings.constant_fraction
         )
-        rates = self.learning_rates
+        rates = dict(self.learning_rates)
+        if self.warm_start.acts(self.step):
+            # Discriminators have nothing to learn from yet.
+            rates = {n: self.warm_start.config.learning_rate * (n == "generator") for n in rates}
+            factor = 1.0
+        elif self.warm_start.ends(self.step):
+            for optimizer in optimizers:  # moments of other losses would lead astray
+                getattr(optimizer, "optimizer", optimizer).state.clear()
         for optimizer, rate in zip(optimizers, rates.values(), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
@@ -224,12 +276,13 @@ class TrainedMethod(L.LightningModule, ABC):
         images = len(batch["scan"])
         position = self.global_rank * images
         self.logged = {}
-        scans, styles = batch["scan"].chunk(accumulate), batch["style"].chunk(accumulate)
-        for number, (scan, style) in enumerate(zip(scans, styles, strict=True), start=1):
+        names = [name for name, values in batch.items() if isinstance(values, Tensor)]
+        chunks = [batch[name].chunk(accumulate) for name in names]
+        for number, part in enumerate(zip(*chunks, strict=True), start=1):
             # Gradients are exchanged between processes once, when all parts are in them.
-            with nullcontext() if number == len(scans) else self._gradients_kept_here():
-                self._add_gradients({"scan": scan, "style": style}, len(scan) / images, position)
-            position += len(scan)
+            with nullcontext() if number == len(chunks[0]) else self._gradients_kept_here():
+                self._add_gradients(dict(zip(names, part, strict=True)), images, position)
+            position += len(part[0])
         self._update(optimizers)
 
         for name, rate in rates.items():
@@ -241,17 +294,32 @@ class TrainedMethod(L.LightningModule, ABC):
         assert isinstance(self.config.method, TrainedConfig)
         return self.config.method
 
-    def _add_gradients(self, real: dict[str, Tensor], share: float, position: int) -> None:
+    def _add_gradients(self, batch: dict[str, Tensor], images: int, position: int) -> None:
         """Add a part's gradients and losses, weighted by its share of the step's images."""
-        with self.step_clock.part("generators"):
-            terms, translated = self.generator_terms(real, position)
+        judged: dict[str, Term] = {}
+        warm = self.warm_start.acts(self.step)
+        real = {domain: batch[domain] for domain in self.channels}
+        share = len(real["scan"]) / images
+        if warm:
+            weight = batch["weight"]
+            with self.step_clock.part("generators"):
+                terms = self.warm_start.terms(self.generators, self.directions, real, weight)
+        else:
+            facts = BatchFacts.of(batch)
+            with self.step_clock.part("generators"):
+                terms, translated = self.generator_terms(real, position, facts)
+            terms |= self.structure(self.step, real, translated, facts.masks)
+            with self.step_clock.part("discriminators"):
+                judged = self.discriminator_terms(real, translated, position, facts)
         generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()
-        with self.step_clock.part("discriminators"):
-            judged = self.discriminator_terms(real, translated, position)
         self.step_clock.backward("discriminators", (term.value for term in judged.values()))
         total = generator_loss
         if judged:
             total = total + torch.stack([t.weight * t.value for t in judged.values()]).sum()
+        if warm and self.config.training.world_size > 1:
+            # Processes wait for a gradient of every parameter that wants one: here it is 0.
+            idle = parameters_of(self.trained_networks().values())
+            total = total + 0.0 * torch.stack([p.sum() for p in idle if p.requires_grad]).sum()
         # An infinite loss can have finite gradients (that of |x| is ±1), and only gradients
         # reach the other processes: NaN ones tell them all to skip.
         scale = torch.where(total.detach().isfinite(), share, torch.nan)
@@ -261,7 +329,8 @@ class TrainedMethod(L.LightningModule, ABC):
             self.manual_backward(total * scale)
 
         values = {f"loss/{name}": t.value.detach() for name, t in (terms | judged).items()}
-        values |= self._told
+        if not warm:
+            values |= self._told
         values["loss/generator"] = generator_loss.detach()
         for name, value in values.items():
             part = value * share

@@ -51,40 +51,73 @@ def collection_grams(
     batches: Iterable[Mapping[str, Tensor]],
     layers: Iterable[str],
     views: Views | None = None,
+    bins: int | None = None,
 ) -> dict[str, Grams]:
-    """Mean Gram matrices of collections at each layer.
+    """Mean Gram matrices of collections at each layer, or of each part of the body's height.
 
     Args:
         vgg: the feature network.
-        batches: domain → images `(B, C, *spatial)` in [-1, 1].
+        batches: domain → images `(B, C, *spatial)` in [-1, 1]; with bins also their heights
+            `(B,)` in [0, 1], as `scan_height` and `style_height`.
         layers: which layers.
         views: what is seen of the images; None is all of them. The mean over crops is not that
             over whole images, nor that over reduced ones: give those of the training.
+        bins: parts of the body's height, equally high; None is one mean over all.
 
     Returns:
-        domain → layer → `(C, C)`, the mean over all that is seen.
+        domain → layer → `(C, C)`, the mean over all that is seen; with bins `(bins, C, C)`, where
+        a part that none was drawn of has the mean of the nearest one.
     """
     names = tuple(layers)
     views = views or Views()
     sums: dict[str, Grams] = {}
-    counts: dict[str, int] = {}
+    counts: dict[str, Tensor] = {}
     drawn = 0
     for batch in batches:
         view = None
-        for domain, images in batch.items():
+        for domain in OTHER:
+            if domain not in batch:
+                continue
+            images = batch[domain]
             view = view or views.choose(images.shape[2:], len(images), 0, drawn)
-            for seen in view(images):
-                features = vgg(seen, names)
-                counts[domain] = counts.get(domain, 0) + len(seen)
+            own = torch.zeros(len(images), dtype=torch.long)
+            if bins is not None:
+                own = height_bins(batch[f"{domain}_height"], bins).cpu()
+            for seen, which in zip(view(images), view.images, strict=True):
+                features, places = vgg(seen, names), own[which]
+                hits = torch.bincount(places, minlength=bins or 1)
+                counts[domain] = counts[domain] + hits if domain in counts else hits
                 mine = sums.setdefault(domain, {})
                 for name in names:
-                    total = gram_matrix(features[name]).sum(dim=0)
+                    gram = gram_matrix(features[name])
+                    total = gram.sum(dim=0, keepdim=True)
+                    if bins is not None:
+                        total = gram.new_zeros(bins, *gram.shape[1:])
+                        total.index_add_(0, places.to(gram.device), gram)
                     mine[name] = mine[name] + total if name in mine else total
         drawn += 0 if view is None else view.count
-    return {
-        domain: {name: total / counts[domain] for name, total in mine.items()}
+    means = {
+        domain: {name: _binned_means(total, counts[domain]) for name, total in mine.items()}
         for domain, mine in sums.items()
     }
+    if bins is not None:
+        return means
+    return {
+        domain: {name: mean[0] for name, mean in mine.items()} for domain, mine in means.items()
+    }
+
+
+def height_bins(heights: Tensor, bins: int) -> Tensor:
+    """Which of equally high parts of the body each height in [0, 1] is in: `(B,)` int64."""
+    return (heights * bins).long().clamp(0, bins - 1)
+
+
+def _binned_means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Means over each bin `(bins, C, C)`; an empty one takes the nearest that is not."""
+    filled = counts.nonzero()[:, 0]
+    distances = (torch.arange(len(counts))[:, None] - filled).abs()
+    nearest = filled[distances.argmin(dim=1)].to(sums.device)
+    return (sums / counts.clamp(min=1).to(sums)[:, None, None])[nearest]
 
 
 class VGGRegularizer:
@@ -115,7 +148,7 @@ class VGGRegularizer:
         vgg: the feature network; must give all of `wanted_layers(loss)`.
         loss: the `loss` section.
         collection_targets: for `style.target: collection`, domain → layer → mean Gram, of the
-            same views.
+            same views; for `position`, `(bins, C, C)` of them, from the body's lowest part up.
         views: what the network sees of the images; None is all of them.
     """
 
@@ -126,8 +159,8 @@ class VGGRegularizer:
         collection_targets: Mapping[str, Grams] | None = None,
         views: Views | None = None,
     ) -> None:
-        if loss.style.weight and loss.style.target == "collection" and not collection_targets:
-            raise ValueError("style.target is collection, but no collection Grams were given")
+        if loss.style.weight and loss.style.target != "batch" and not collection_targets:
+            raise ValueError(f"style.target is {loss.style.target}, but no mean Grams were given")
         self.vgg = vgg
         self.loss = loss
         self.views = views or Views()
@@ -148,6 +181,7 @@ class VGGRegularizer:
         translated: Mapping[str, Tensor],
         reconstructed: Mapping[str, Tensor],
         position: int = 0,
+        heights: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Term]:
         """The terms that act at a step.
 
@@ -158,6 +192,8 @@ class VGGRegularizer:
             reconstructed: domain → that domain's images there and back, likewise.
             position: of the first image in the step's batch over all processes; what is seen of
                 an image is keyed by it.
+            heights: domain → `(B,)` relative heights of its images in the body, in [0, 1]; for
+                `style.target: position`.
 
         Returns:
             name → term; empty at steps between the applications.
@@ -170,8 +206,11 @@ class VGGRegularizer:
         seen = [{domain: view(images) for domain, images in batch.items()} for batch in batches]
         terms: dict[str, Term] = {}
         for number, share in enumerate(view.shares):
-            of_a_size = [{d: parts[number] for d, parts in batch.items()} for batch in seen]
-            for name, term in self._terms(step, *of_a_size).items():
+            ours, made, rebuilt = (
+                {d: parts[number] for d, parts in batch.items()} for batch in seen
+            )
+            own = {d: of_images[view.images[number]] for d, of_images in (heights or {}).items()}
+            for name, term in self._terms(step, ours, made, rebuilt, own).items():
                 value = share * term.value
                 value = terms[name].value + value if name in terms else value
                 terms[name] = Term(value, term.weight)
@@ -193,6 +232,7 @@ class VGGRegularizer:
         real: Mapping[str, Tensor],
         translated: Mapping[str, Tensor],
         reconstructed: Mapping[str, Tensor],
+        heights: Mapping[str, Tensor],
     ) -> dict[str, Term]:
         """The terms between 2-D images `(N, C, h, w)` of one size."""
         perceptual, style = self.loss.perceptual, self.loss.style
@@ -228,11 +268,13 @@ class VGGRegularizer:
                 weight = perceptual.reconstruction_weight * perceptual.every_n_steps
                 terms[f"perceptual_reconstruction_{source}"] = Term(value, weight)
             if on_style:
-                grams: Grams = (
-                    self.collection_targets[target]
-                    if style.target == "collection"
-                    else {n: gram_matrix(real_features[target][n]) for n in style.layers}
-                )
+                if style.target == "batch":
+                    grams = {n: gram_matrix(real_features[target][n]) for n in style.layers}
+                else:
+                    grams = self.collection_targets[target]
+                if style.target == "position":
+                    # Of the style images where the translated one is in its own body.
+                    grams = {n: g[height_bins(heights[source], len(g))] for n, g in grams.items()}
                 value = style_distance(features, grams, style.layers, style.layer_weights)
                 terms[f"style_{name}"] = Term(value, style.weight * style.every_n_steps)
         return terms

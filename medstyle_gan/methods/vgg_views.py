@@ -53,6 +53,11 @@ class View:
         total = sum(len(cuts) for cuts in self.cuts.values())
         return [len(cuts) / total for cuts in self.cuts.values()]
 
+    @property
+    def images(self) -> list[list[int]]:
+        """Which image of the batch each part is of, those of a size together."""
+        return [[cut.image for cut in cuts] for cuts in self.cuts.values()]
+
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The parts of `(B, C, *spatial)`, those of a size together: each `(N, C, h, w)`."""
         if len(images) != self.count:

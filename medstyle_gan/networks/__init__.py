@@ -11,6 +11,7 @@ from medstyle_gan.networks.channels import adapt_channels, middle_slice
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.parameters import parameters_of
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
+from medstyle_gan.networks.projection import ProjectionHeads
 from medstyle_gan.networks.resnet import ResNetGenerator
 from medstyle_gan.networks.restoring import load_trained_weights
 from medstyle_gan.networks.switchable import SwitchableGenerator
@@ -32,6 +33,7 @@ __all__ = [
     "GENERATORS",
     "AdaINDecoder",
     "PatchGANDiscriminator",
+    "ProjectionHeads",
     "ResNetGenerator",
     "SwitchableGenerator",
     "UNetGenerator",
@@ -65,7 +67,7 @@ def build_generator(
         A module from `(B, in_channels, *spatial)` to `(B, out_channels, *spatial)` in
         [-1, 1]; spatial sizes must be multiples of its `divisor`.
     """
-    settings = config.model_dump(exclude={"name"})
+    settings = config.model_dump(exclude={"name", "background"})  # that is the method's
     return GENERATORS[config.name](in_channels, out_channels, dims=dims, **settings)
 
 
@@ -96,12 +98,12 @@ def build_discriminator(config: PatchGANConfig, in_channels: int, dims: int = 2)
     """Build the discriminator that `config.name` names; its fields are the class's arguments.
 
     Args:
-        config: the `discriminator` section.
+        config: the `discriminator` section, less `augmentation`.
         in_channels: channels of the images that it judges.
         dims: 2 or 3 spatial dimensions.
 
     Returns:
         A module from `(B, in_channels, *spatial)` to a list of score maps, one a scale.
     """
-    settings = config.model_dump(exclude={"name"})
+    settings = config.model_dump(exclude={"name", "augmentation"})  # of what it is shown
     return DISCRIMINATORS[config.name](in_channels, dims=dims, **settings)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medstyle_gan.networks.attention import SelfAttention
+from medstyle_gan.networks.channels import adapt_channels
 from medstyle_gan.networks.convolutions import (
     CONV,
     TRANSPOSED_CONV,
@@ -21,6 +23,15 @@ from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 
 Upsampling = Literal["transpose", "resize"]
+FeatureLayer = Literal["input", "halved", "quartered", "first_block", "middle_block"]
+"""The image, the two strided convolutions, the first residual block and the middle one."""
+FEATURE_LAYERS: tuple[FeatureLayer, ...] = (
+    "input",
+    "halved",
+    "quartered",
+    "first_block",
+    "middle_block",
+)
 Code = tuple[Tensor, Tensor]
 """Scale and shift of an instance norm, each `(C,)`."""
 
@@ -71,6 +82,9 @@ class ResNetGenerator(nn.Module):
         checkpoint_activations: keep of each residual block only its input, and compute the
             block again when the gradients pass it (Chen et al. 2016): the same gradients in
             less memory, for about a third more time in the blocks.
+        residual: the layers tell how far each value goes from the input's towards 1 or -1, in
+            place of what it is; see `towards_the_ends`.
+        attention: heads of self-attention behind the middle residual block; 0 is none.
 
     Attributes:
         divisor: spatial sizes must be multiples of this.
@@ -89,9 +103,13 @@ class ResNetGenerator(nn.Module):
         upsampling: Upsampling = "resize",
         dims: int = 2,
         checkpoint_activations: bool = False,
+        residual: bool = False,
+        attention: int = 0,
     ) -> None:
         super().__init__()
         self.checkpoint_activations = checkpoint_activations
+        self.residual = residual
+        self._in_channels, self._ngf = in_channels, ngf
         conv, norm = CONV[dims], INSTANCE_NORM[dims]
         layers: list[nn.Module] = [
             ReflectionPad(3),
@@ -110,7 +128,10 @@ class ResNetGenerator(nn.Module):
                 norm(2 * width),
                 nn.ReLU(inplace=True),
             ]
-        layers += [ResidualBlock(4 * ngf, dims) for _ in range(blocks)]
+        bottleneck: list[nn.Module] = [ResidualBlock(4 * ngf, dims) for _ in range(blocks)]
+        if attention:
+            bottleneck.insert(blocks // 2 + 1, SelfAttention(4 * ngf, attention, dims))
+        layers += bottleneck
         for width in (4 * ngf, 2 * ngf):
             up: nn.Module
             if upsampling == "transpose":
@@ -128,6 +149,37 @@ class ResNetGenerator(nn.Module):
         """What each instance norm scales and shifts by, in the order they are passed; None: not."""
         return None
 
+    def feature_channels(self, names: Sequence[FeatureLayer]) -> dict[str, int]:
+        """Channels of the features that `features` gives."""
+        ngf = self._ngf
+        channels = {"input": self._in_channels, "halved": 2 * ngf}
+        return {name: channels.get(name, 4 * ngf) for name in names}
+
+    def features(self, x: Tensor, names: Sequence[FeatureLayer]) -> dict[str, Tensor]:
+        """What layers make of images, on the way from the input to the bottleneck.
+
+        Nothing behind the last of them is computed.
+
+        Args:
+            x: images `(B, in_channels, *spatial)` in [-1, 1].
+            names: which; those of the strided convolutions are before norm and ReLU.
+
+        Returns:
+            name → `(B, channels, *spatial)`, half the size at `halved`, a quarter behind it.
+        """
+        check_sizes(x, self.divisor, self.minimum_size)
+        blocks = [i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualBlock)]
+        places = {"input": -1, "halved": 4, "quartered": 7}
+        places |= {"first_block": blocks[0], "middle_block": blocks[len(blocks) // 2]}
+        codes = self.instance_codes()
+        given = None if codes is None else iter(codes)
+        again = self.checkpoint_activations and torch.is_grad_enabled()
+        found = {-1: x}
+        for place in range(max(places[name] for name in names) + 1):
+            x = _through([self.layers[place]], x, given, again)
+            found[place] = x
+        return {name: found[places[name]] for name in names}
+
     def forward(self, x: Tensor) -> Tensor:
         """Translate `(B, in_channels, *spatial)` in [-1, 1].
 
@@ -140,7 +192,26 @@ class ResNetGenerator(nn.Module):
         check_sizes(x, self.divisor, self.minimum_size)
         codes = self.instance_codes()
         again = self.checkpoint_activations and torch.is_grad_enabled()
-        return _through(self.layers, x, None if codes is None else iter(codes), again)
+        made = _through(self.layers, x, None if codes is None else iter(codes), again)
+        return towards_the_ends(x, made) if self.residual else made
+
+
+def towards_the_ends(x: Tensor, shares: Tensor) -> Tensor:
+    """Move values a share of their way to 1, or where it is negative to -1.
+
+    The whole range can be reached from everywhere and never left, as a sum that is clipped would,
+    with no gradient beyond.
+
+    Args:
+        x: images `(B, 1 or 3 or C', *spatial)` in [-1, 1].
+        shares: `(B, C', *spatial)` in [-1, 1]; 0 leaves a value as it is.
+
+    Returns:
+        `(B, C', *spatial)` in [-1, 1].
+    """
+    start = adapt_channels(x, shares.shape[1]).to(shares.dtype).clamp(-1, 1)
+    up, down = shares.relu(), (-shares).relu()
+    return start + up * (1 - start) - down * (1 + start)
 
 
 def _through(

@@ -62,6 +62,8 @@ class SwitchableGenerator(ResNetGenerator):
         dims: 2 or 3 spatial dimensions.
         checkpoint_activations: keep less for the backward pass.
         code_size: numbers that this direction's codes are made of.
+        residual: see `ResNetGenerator`.
+        attention: likewise; both directions share it.
 
     Attributes:
         layers: shared with the other direction.
@@ -81,6 +83,8 @@ class SwitchableGenerator(ResNetGenerator):
         dims: int = 2,
         checkpoint_activations: bool = False,
         code_size: int = 32,
+        residual: bool = False,
+        attention: int = 0,
     ) -> None:
         if in_channels != out_channels:
             raise UserError(
@@ -89,7 +93,8 @@ class SwitchableGenerator(ResNetGenerator):
                 "generator.name=resnet, or give two grey or two colour collections"
             )
         super().__init__(
-            in_channels, out_channels, ngf, blocks, upsampling, dims, checkpoint_activations
+            *(in_channels, out_channels, ngf, blocks, upsampling, dims),
+            *(checkpoint_activations, residual, attention),
         )
         self._code_size = code_size
         self.codes = self._new_codes()

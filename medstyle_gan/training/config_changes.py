@@ -7,7 +7,7 @@ from typing import Any
 from medstyle_gan.config import Config
 from medstyle_gan.config.method_section import TrainedConfig
 from medstyle_gan.errors import UserError
-from medstyle_gan.methods.schedule import constant_then_linear
+from medstyle_gan.methods.schedule import constant_then_linear, weight_factor
 
 # Fields whose change leaves the run what it would have been; everything else must stay.
 CHANGEABLE = (
@@ -47,6 +47,8 @@ REASONS = (
     ("method.", "the run would go on by other rules than it began with"),
     ("loss.", "the run would go on by other rules than it began with"),
     ("vgg.", "the perceptual and style losses would be measured differently"),
+    ("training.warm_start.", "the run would go on with other samples"),
+    ("training.validate_on", "scores of two kinds cannot be compared"),
     ("training.seed", "every random choice depends on it"),
     ("training.batch_size", "a step would be other samples"),
     ("training.accumulate", "a step would be other samples"),
@@ -147,4 +149,11 @@ def _against_steps(old: Config, new: Config, step: int) -> str | None:
                 f"the learning rates fall towards training.steps, and from step {earlier} on they "
                 "had other values than in a run of the new length"
             )
+        for name, term in old.loss.structure.terms.items():
+            was, now = (weight_factor(earlier, c.training.steps, term) for c in (old, new))
+            if term.weight and was != now:
+                return (
+                    f"loss.structure.{name}.weight falls towards training.steps, and from step "
+                    f"{earlier} on it had other values than in a run of the new length"
+                )
     return None

@@ -15,7 +15,7 @@ import torch
 
 from medstyle_gan.config import Config
 from medstyle_gan.config.durations import seconds_in
-from medstyle_gan.data.sampling import fixed_samples
+from medstyle_gan.data.sampling import fixed_masks, fixed_samples
 from medstyle_gan.data.words import OTHER, Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Bundle, describe_collections, joined_state, save_bundle
@@ -264,12 +264,16 @@ def _callbacks(
         domain: fixed_samples(collection, config.data, every.panel_samples, seed)
         for domain, collection in held_out.items()
     }
+    for domain, collection in held_out.items():
+        masks = fixed_masks(collection, config.data, every.panel_samples, seed)
+        if masks is not None:
+            panel_samples[f"{domain}_mask"] = masks
     callbacks: list[L.Callback] = [
         throughput,
         *([Profiling(run.path / "profile", steps, period, throughput)] if profile else []),
         guards,
         metrics,
-        SamplePanels(run.samples, every.panel_every, panel_samples, throughput),
+        SamplePanels(run.samples, every.panel_every, panel_samples, throughput, every.mark),
     ]
     if validation is not None:
         validation.attach(metrics, throughput)

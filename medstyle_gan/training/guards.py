@@ -244,6 +244,8 @@ def _held_by(config: Config) -> list[str]:
     """The weights of the terms that hold translations to their inputs, of those there are."""
     both_ways = len(METHODS[config.method.name].directions) > 1
     names = ["identity", "cycle", "perceptual"] if both_ways else ["perceptual"]
+    if config.loss.contrastive.weight:
+        names = ["contrastive", *names]
     return [f"loss.{name}.weight" for name in names]
 
 

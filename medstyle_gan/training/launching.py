@@ -116,6 +116,11 @@ def refuse_too_many(config: Config, bound: bool = False) -> None:
         )
 
 
+def started_together() -> bool:
+    """Whether torchrun or srun started this process, and may have started others beside it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or _is_srun(os.environ)
+
+
 def logical_cores() -> int:
     """Those that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

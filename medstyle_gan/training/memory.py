@@ -24,7 +24,7 @@ from medstyle_gan.networks.resnet import ResidualBlock
 
 _GIBIBYTE = 2.0**30
 # Of the memory there is: the rest is Python, libraries, and what a convolution works in.
-_USABLE = 0.85
+USABLE = 0.85
 # What torch's CPU allocator says; its GPU one has an exception of its own.
 _CPU_MESSAGES = ("can't allocate memory", "not enough memory")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -62,7 +62,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
         with FakeTensorMode(), warnings.catch_warnings():
             # Copying tensors without data for the moving average, torch warns of their address.
             warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
-            method = _without_data(config, channels)
+            method = dry_method(config, channels)
             if getattr(config.generator, "checkpoint_activations", False):
                 for module in method.modules():
                     if isinstance(module, ResidualBlock):  # autograd's hooks see nothing kept
@@ -76,6 +76,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
                 torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             ):
                 terms, translated = method.generator_terms(real)
+                terms |= method.structure(0, real, translated)
                 judged = method.discriminator_terms(real, translated)
                 total = sum(term.value for term in (terms | judged).values())
             saved = sum(storage.nbytes() for storage in kept.values())
@@ -95,7 +96,7 @@ def describe_step(
     """One line on what a step will need and what there is."""
     needed, there = step_bytes(config, channels, precision), memory_bytes(device)
     line = f"a step needs about {_gib(needed)} of {_gib(there)}"
-    if needed > _USABLE * there:
+    if needed > USABLE * there:
         line += "; that may not fit" + _ways_out(config, channels, precision, needed, there)
     return line
 
@@ -168,7 +169,7 @@ def _ways_out(
     config: Config, channels: dict[str, int], precision: Precision, now: int, there: int
 ) -> str:
     """Up to three changes whose steps would fit where one of `now` bytes does not, in words."""
-    limit = min(_USABLE * there, 0.95 * now)
+    limit = min(USABLE * there, 0.95 * now)
     lines: list[str] = []
     for way in settings_that_save(config):
         then = step_bytes(_changed(config, way), channels, precision)
@@ -194,8 +195,15 @@ def _changed(config: Config, way: dict[str, Any]) -> Config:
     return Config.model_validate(tree)
 
 
-def _without_data(config: Config, channels: dict[str, int]) -> TrainedMethod:
+def dry_method(config: Config, channels: dict[str, int]) -> TrainedMethod:
     """The method with its VGG-19 terms, whichever their targets are."""
+    # How large a body is depends on the samples: count all of them.
+    whole = {
+        name: getattr(config.loss, name).model_copy(update={"region": "sample"})
+        for name in ("structure", "contrastive")
+    }
+    loss = config.loss.model_copy(update=whole)
+    config = config.model_copy(update={"loss": loss})
     kind = METHODS[config.method.name]
     layers = kind.layers(config.loss)
     regularizer = None

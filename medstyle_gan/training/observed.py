@@ -29,8 +29,17 @@ class Observed(Protocol):
     skipped_in_a_row: int
     logged: dict[str, Tensor]
 
-    def translate(self, images: Tensor, direction: Direction) -> Tensor:
-        """Images (B, C, *spatial) of one domain as of the other, by the moving average."""
+    def translate(
+        self,
+        images: Tensor,
+        direction: Direction,
+        ema: bool = True,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Images (B, C, *spatial) of one domain as of the other, by the moving average.
+
+        With the images' body, bool (B, 1 or slices, *spatial), where translations are clamped.
+        """
         ...
 
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:

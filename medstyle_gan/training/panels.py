@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from medstyle_gan.data.slices import display_image
+from medstyle_gan.inference.outputs.sidecar import NOTE, PNG_TEXT
+from medstyle_gan.inference.synthetic_mark import mark_synthetic
 from medstyle_gan.training.observed import Observed, observed
 from medstyle_gan.training.throughput import Throughput
 from medstyle_gan.volumes import write_picture
@@ -23,13 +25,14 @@ _GAP, _BLOCK_GAP, _LABEL, _FONT_SIZE = 2, 14, 22, 14
 _BACKGROUND, _INK = 32, 235
 
 
-def draw_panel(columns: Mapping[str, Sequence[Tensor]]) -> np.ndarray:
+def draw_panel(columns: Mapping[str, Sequence[Tensor]], mark: bool = True) -> np.ndarray:
     """Draw images side by side: a block of labelled columns a domain, a row a sample.
 
     Args:
         columns: domain → [image, translation, reconstruction, identity], or the first of them,
             each (B, 1|3, H, W) in [-1, 1], axes R→L/P→A as slices have them, or
             (B, 1|3, X, Y, Z), axes R, A, S; values beyond are clipped.
+        mark: Write SYNTHETIC into all images but the domains' own.
 
     Returns:
         (rows, columns, 1) uint8 when all images are grey, else (rows, columns, 3); anatomy
@@ -40,6 +43,8 @@ def draw_panel(columns: Mapping[str, Sequence[Tensor]]) -> np.ndarray:
         domain: [[_tile(image) for image in images] for images in stages]
         for domain, stages in columns.items()
     }
+    if mark:
+        blocks = {domain: _marked(block) for domain, block in blocks.items()}
     tiles = [tile for block in blocks.values() for column in block for tile in column]
     mode = "RGB" if any(tile.mode == "RGB" for tile in tiles) else "L"
     height = max(tile.height for tile in tiles)
@@ -72,15 +77,22 @@ class SamplePanels(L.Callback):
         samples: `{"scan": (N, C, *spatial), "style": (M, C', *spatial)}` in [-1, 1], fixed for
             the run; the shorter one is begun again where it ends.
         throughput: What clocks the training, stopped meanwhile.
+        mark: Write SYNTHETIC into what was made.
     """
 
     def __init__(
-        self, folder: Path, every: int, samples: Mapping[str, Tensor], throughput: Throughput
+        self,
+        folder: Path,
+        every: int,
+        samples: Mapping[str, Tensor],
+        throughput: Throughput,
+        mark: bool = True,
     ) -> None:
         self._folder = folder
         self._every = every
         self._samples = samples
         self._throughput = throughput
+        self._mark = mark
         self._drawn_step: int | None = None
 
     def on_train_batch_end(
@@ -106,8 +118,9 @@ class SamplePanels(L.Callback):
         if not trainer.is_global_zero:
             return
         with self._throughput.paused():
-            panel = draw_panel(self._translate(method, pl_module.device))
-            write_picture(self._folder / f"step_{method.step:06d}.png", panel)
+            panel = draw_panel(self._translate(method, pl_module.device), self._mark)
+            path = self._folder / f"step_{method.step:06d}.png"
+            write_picture(path, panel, {PNG_TEXT: NOTE})
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):
                     picture = Image.fromarray(panel.squeeze(-1) if panel.shape[-1] == 1 else panel)
@@ -126,6 +139,16 @@ class SamplePanels(L.Callback):
             domain: [torch.cat([row[domain][k].cpu() for row in rows]) for k in range(len(stages))]
             for domain, stages in rows[0].items()
         }
+
+
+def _marked(block: Sequence[Sequence[Image.Image]]) -> list[list[Image.Image]]:
+    """A domain's columns, the label at one place in all but the first of a row's images."""
+    rows = []
+    for own, *made in zip(*block, strict=True):
+        anatomy = np.asarray(own.convert("L"))
+        labelled = mark_synthetic([np.asarray(tile) for tile in made], anatomy)
+        rows.append([own, *(Image.fromarray(picture) for picture in labelled)])
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _tile(image: Tensor) -> Image.Image:

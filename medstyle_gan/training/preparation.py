@@ -10,6 +10,7 @@ import lightning as L
 import torch
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.training_sections import TrainingConfig
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.progress import FilesProgress
 from medstyle_gan.errors import UserError
@@ -69,6 +70,12 @@ class Prepared:
                 f" each on {training.world_size} processes ({training.global_batch_size} together; "
                 "learning rates as configured, however many there are)"
             )
+        warm = ""
+        if data.pseudo_pairs is not None and start < training.warm_start.steps:
+            warm = (
+                f"; the first {training.warm_start.steps} steps are a warm start on "
+                + data.pseudo_pairs.describe()
+            )
         compiled = ", compiled," if training.compile else ""
         chosen = ""
         if training.precision == "auto":
@@ -78,7 +85,7 @@ class Prepared:
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
             f"batch {batch}{several}, {self.precision}{compiled} on {self.device.type}{chosen}, "
             f"{math.ceil(samples / training.global_batch_size)} steps an epoch of {samples} scan "
-            "samples"
+            f"samples{warm}"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
@@ -101,7 +108,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         UserError: for unusable data or settings.
     """
     # Mistakes that can be seen at once must not wait until all volumes are prepared.
-    device = _device(config)
+    device = training_device(config.training)
     precision = resolve_precision(config.training.precision, device)
     refuse_without_compiler(config)
     if config.data.pairs.folder:
@@ -118,6 +125,11 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         data.on_progress = None
     data.setup("fit")
     refuse_differences(flat_fields(data.fingerprint()), "the data")
+    if state is None or state["step"] < config.training.warm_start.steps:
+        with FilesProgress("registering") as progress:
+            data.on_progress = progress.show if show_progress else None
+            first_on_machine(data.prepare_warm_start)
+            data.on_progress = None
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
     slices = config.data.sample_slices
@@ -129,6 +141,10 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     method: TrainedMethod = METHODS[config.method.name](
         config, channels["scan"], channels["style"], regularizer
     )
+    method.body.background = {
+        "scan": data.scan.unit_background,
+        "style": data.style.unit_background,
+    }
     _refuse_sample_size(config, method)
     if state is not None:
         restore_networks(method, state)
@@ -140,8 +156,13 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     return Prepared(data, method, validation, vgg, device, precision)
 
 
-def _device(config: Config) -> torch.device:
-    wanted = config.training.accelerator
+def training_device(training: TrainingConfig) -> torch.device:
+    """Where a training runs.
+
+    Raises:
+        UserError: it was to be a GPU, and there is none.
+    """
+    wanted = training.accelerator
     if wanted == "gpu" and not torch.cuda.is_available():
         raise UserError("training.accelerator is gpu, but torch finds no GPU; use auto or cpu")
     on_gpu = wanted != "cpu" and torch.cuda.is_available()

@@ -27,6 +27,7 @@ from medstyle_gan.training.gram_cache import grams_of
 
 # Enough slices for the mean Gram of a collection to settle; each costs one pass of VGG-19.
 _GRAM_SAMPLES = 48
+_SAMPLES_A_BIN = 16
 _BATCH = 4
 # Settings of the data that change no sample; what the files hold is told by their contents.
 _PLACES = {"scans", "style", "pairs", "cache", "workers", "subject_pattern"}
@@ -73,7 +74,8 @@ def make_regularizer(
     if vgg is None:
         return None
     views = Views(config.vgg, config.training.seed, config.data.sample_slices)
-    if not config.loss.style.weight or config.loss.style.target != "collection":
+    style = config.loss.style
+    if not style.weight or style.target == "batch":
         vgg.to(device)
         return VGGRegularizer(vgg, config.loss, views=views)
     # Hashed before they move to a device, from which they would have to be copied back.
@@ -83,7 +85,8 @@ def make_regularizer(
     def make() -> dict[str, Grams]:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             batches = _batches(config, data, device)
-            return collection_grams(vgg, batches, config.loss.style.layers, views)
+            bins = style.bins if config.uses_heights else None
+            return collection_grams(vgg, batches, style.layers, views, bins)
 
     grams = grams_of(facts, cache_folder(config.data.cache), make)
     return VGGRegularizer(vgg, config.loss, grams, views)
@@ -98,16 +101,29 @@ def _batches(
     images of a training have.
     """
     drawn = _drawn(config, data)
-    for first in range(0, _GRAM_SAMPLES, _BATCH):
+    names = [*get_args(Domain)]
+    if config.uses_heights:
+        names += [f"{domain}_height" for domain in get_args(Domain)]
+    for first in range(0, _samples(config), _BATCH):
         # They are asked for where the network runs, but are made as the loader makes them.
         with torch.autocast(device.type, enabled=False):
             samples = [drawn[index] for index in range(first, first + _BATCH)]
-        yield {d: torch.stack([s[d] for s in samples]).to(device) for d in get_args(Domain)}
+        yield {n: torch.stack([torch.as_tensor(s[n]) for s in samples]).to(device) for n in names}
+
+
+def _samples(config: Config) -> int:
+    """How many samples of each domain the mean Gram matrices are over."""
+    return _GRAM_SAMPLES if not config.uses_heights else _SAMPLES_A_BIN * config.loss.style.bins
 
 
 def _drawn(config: Config, data: UnpairedDataModule) -> UnpairedDataset:
     return UnpairedDataset(
-        data.scan, data.style, config.data, config.training.seed, length=_GRAM_SAMPLES
+        data.scan,
+        data.style,
+        config.data,
+        config.training.seed,
+        length=_samples(config),
+        heights=config.uses_heights,
     )
 
 
@@ -129,10 +145,11 @@ def _facts(
         "contents": [c.fingerprint()["contents"] for c in (data.scan, data.style)],
         "data": config.data.model_dump(mode="json", exclude=_PLACES),
         "seed": config.training.seed,
-        "samples": [_GRAM_SAMPLES, _BATCH, sample.hexdigest()],
+        "samples": [_samples(config), _BATCH, sample.hexdigest()],
         "weights": vgg.identity(),
         "layers": config.loss.style.layers,
         "views": config.vgg.model_dump(mode="json", exclude={"weights"}),
         "precision": precision,
         "device": device.type,
+        **({"bins": config.loss.style.bins} if config.uses_heights else {}),
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 from medstyle_gan.config import Config
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
-from medstyle_gan.data.sampling import fixed_samples
+from medstyle_gan.data.sampling import fixed_masks, fixed_samples
 from medstyle_gan.data.words import DOMAINS, INTO
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import (
@@ -33,6 +33,13 @@ from medstyle_gan.training.processes import (
     mistakes_shared,
     this_process,
 )
+from medstyle_gan.training.selection import (
+    body_of,
+    distance_of_nothing,
+    selection_score,
+    structure_lost,
+    style_left,
+)
 from medstyle_gan.training.throughput import Throughput
 
 # Samples of each domain that unpaired validation looks at; a patch holds many slices.
@@ -51,8 +58,11 @@ class Validation(L.Callback, ABC):
     Attributes:
         best_step: step of the best score so far; None before the first.
         best_score: that score; larger is better.
+        kind: what the score is of; scores of another kind are not compared.
         notice: a line that the user should see before the training; None if there is none.
     """
+
+    kind = "pairs"
 
     def __init__(self, every: int, steps: int) -> None:
         self._every = every
@@ -107,10 +117,12 @@ class Validation(L.Callback, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Best step and score: plain numbers."""
-        return {"best_step": self.best_step, "best_score": self.best_score}
+        return {"best_step": self.best_step, "best_score": self.best_score, "kind": self.kind}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best so far."""
+        """Go on with the best so far; from a score of another kind there is none."""
+        if state_dict.get("kind", "pairs") != self.kind:
+            return
         self.best_step = state_dict["best_step"]
         self.best_score = state_dict["best_score"]
 
@@ -153,57 +165,116 @@ class PairedValidation(Validation):
 
 
 class UnpairedValidation(Validation):
-    """Cycle error, and the distance of translations' intensities from real style images'.
+    """How near translations come to the style, and what of the scans they keep.
 
-    The score is the negative distance into the style domain. Cycle error chooses nothing:
-    it falls when a generator hides information, and says nothing on fidelity.
+    The score is of both, see `selection_score`. Cycle error chooses nothing: it falls when a
+    generator hides information, and says nothing on fidelity.
 
     Args:
         config: all settings.
-        collections: domain → held-out collection.
+        collections: domain → what is looked at, held out or not.
 
     Raises:
         UserError: the samples are too small for the distance.
     """
 
+    kind = "style and structure"
+
     def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
         super().__init__(config.training.validate_every, config.training.steps)
         _refuse_small(config.data.sample_size)
-        seed = config.training.seed
+        count, seed = _SAMPLES[config.data.spatial_dims], config.training.seed
+        self._slices = config.data.sample_slices
         self._samples = {
-            domain: fixed_samples(collection, config.data, _SAMPLES[config.data.spatial_dims], seed)
+            domain: fixed_samples(collection, config.data, count, seed)
             for domain, collection in collections.items()
         }
+        self._masks = {
+            domain: fixed_masks(collection, config.data, count, seed)
+            for domain, collection in collections.items()
+        }
+        self._pictures = {
+            domain: all(volume.is_picture for volume in collection)
+            for domain, collection in collections.items()
+        }
+        self._nothing: dict[str, float] = {}
 
     def figures(self, method: TrainedMethod) -> dict[str, float] | None:
-        """Both figures for each direction; the cycle's where there is a way back."""
+        """All figures for each direction; the cycle's where there is a way back."""
         figures: dict[str, float] = {}
         for direction in method.directions:
             domain, other = DOMAINS[direction]
             there_and_back = INTO[domain] in method.directions
-            images = self._samples[domain]
+            images, masks = self._samples[domain], self._masks[domain]
             translated: list[tuple[Tensor, ...]] = []
-            for image in own_part(images.split(1)):
-                ways = [method.translate(image.to(method.device), direction)]
+            for index in own_part(range(len(images))):
+                image = images[index : index + 1].to(method.device)
+                mask = None if masks is None else masks[index : index + 1].to(method.device)
+                ways = [method.translate(image, direction, mask=mask)]
                 if there_and_back:
-                    ways.append(method.translate(ways[0], INTO[domain]))
+                    ways.append(method.translate(ways[0], INTO[domain], mask=mask))
                 translated.append(tuple(way.cpu() for way in ways))
             parts = gather_on_first(translated)
             if parts is None:
                 continue
-            translations, *rebuilts = zip(*interleaved(parts), strict=True)
+            translations, *rebuilts = (torch.cat(w) for w in zip(*interleaved(parts), strict=True))
             if rebuilts:
-                error = (torch.cat(rebuilts[0]) - images).abs().mean()
+                error = (rebuilts[0] - images).abs().mean()
                 figures[f"cycle_error_{domain}"] = float(error)
-            figures[f"distance_{direction}"] = self._distance(torch.cat(translations), other)
+            style = self._samples[other]
+            if not self._pictures[domain]:  # a whole volume has the background there anyway
+                translations = self._on_background(translations, domain, method, other)
+            if direction not in self._nothing:
+                self._nothing[direction] = distance_of_nothing(images, style)
+            distance = sliced_wasserstein_distance(translations, style)
+            left = style_left(distance, self._nothing[direction])
+            lost = structure_lost(images, translations, masks, self._slices)
+            figures[f"distance_{direction}"] = distance
+            figures[f"style_left_{direction}"] = left
+            figures[f"structure_lost_{direction}"] = lost
+            figures[f"score_{direction}"] = selection_score(left, lost)
         return figures or None
 
-    def score(self, figures: Mapping[str, float]) -> float:
-        """Closeness of the translations to real style images."""
-        return -figures["distance_scan_to_style"]
+    def _on_background(
+        self, translations: Tensor, domain: str, method: TrainedMethod, other: str
+    ) -> Tensor:
+        """Translations as whole volumes would have them, told by their scans' bodies."""
+        masks = self._masks[domain]
+        if masks is None:
+            masks = body_of(self._samples[domain], self._slices)
+        return torch.where(masks, translations, method.body.background[other])
 
-    def _distance(self, translations: Tensor, domain: str) -> float:
-        return sliced_wasserstein_distance(translations, self._samples[domain])
+    def score(self, figures: Mapping[str, float]) -> float:
+        """Nearness to both of the scan's translations."""
+        return figures["score_scan_to_style"]
+
+
+class WatchedValidation(Validation):
+    """A validation that chooses, beside figures of pairs that do not.
+
+    Args:
+        config: all settings.
+        chosen_by: what gives the score.
+        pairs: what is told too.
+    """
+
+    def __init__(
+        self, config: Config, chosen_by: UnpairedValidation, pairs: PairedValidation
+    ) -> None:
+        super().__init__(config.training.validate_every, config.training.steps)
+        self.kind = chosen_by.kind
+        self.notice = pairs.notice
+        self._chosen_by = chosen_by
+        self._pairs = pairs
+
+    def figures(self, method: TrainedMethod) -> dict[str, float] | None:
+        """Those of both."""
+        own, told = self._chosen_by.figures(method), self._pairs.figures(method)
+        return None if own is None or told is None else own | told
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """That of the one which chooses."""
+        return self._chosen_by.score(figures)
 
 
 class LossValidation(Validation):
@@ -215,6 +286,8 @@ class LossValidation(Validation):
         config: all settings.
         collections: domain → held-out collection.
     """
+
+    kind = "loss"
 
     def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
         super().__init__(config.training.validate_every, config.training.steps)
@@ -249,11 +322,21 @@ class LossValidation(Validation):
 
 
 def make_validation(config: Config, data: UnpairedDataModule) -> Validation | None:
-    """The validation that the data allows; None without pairs and without held-out subjects.
+    """The validation that `training.validate_on` asks for, as far as the data allows it.
+
+    Returns:
+        None without pairs and without held-out subjects.
 
     Raises:
-        UserError: the pairs cannot be scored on, or the samples are too small.
+        UserError: the pairs cannot be scored on, are asked for and not there, or the samples are
+            too small.
     """
+    choice = config.training.validate_on
+    if choice == "pairs" and not config.data.pairs.folder:
+        raise UserError(
+            "training.validate_on=pairs needs pairs; set data.pairs.folder (--pairs DIR), or "
+            "training.validate_on=auto"
+        )
     translates = bool(METHODS[config.method.name].directions)
     if config.data.pairs.folder and not translates:
         raise UserError(
@@ -263,13 +346,26 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
         refuse_unscorable(pairs, data.style.channels)
-        return PairedValidation(config, pairs, describe_collections(data.scan, data.style))
+        paired = PairedValidation(config, pairs, describe_collections(data.scan, data.style))
+        if choice != "unpaired":
+            return paired
+        return WatchedValidation(config, UnpairedValidation(config, _looked_at(data)), paired)
+    if choice == "unpaired" and translates:
+        return UnpairedValidation(config, _looked_at(data))
     if data.validation_scan is None or data.validation_style is None:
         return None
     held_out = {"scan": data.validation_scan, "style": data.validation_style}
     if not translates:
         return LossValidation(config, held_out)
     return UnpairedValidation(config, held_out)
+
+
+def _looked_at(data: UnpairedDataModule) -> dict[str, CachedCollection]:
+    """Held-out subjects by domain, or all of them where none are held out."""
+    return {
+        "scan": data.validation_scan or data.scan,
+        "style": data.validation_style or data.style,
+    }
 
 
 def _refuse_small(sample_size: Sequence[int]) -> None:

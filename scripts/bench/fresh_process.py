@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run_program(name: str, *arguments: str | Path) -> dict[str, float]:
+def run_program(name: str, *arguments: str | Path) -> dict[str, Any]:
     """The figures that a program of this folder prints as its last line, in JSON.
 
     Raises:
@@ -27,5 +28,5 @@ def run_program(name: str, *arguments: str | Path) -> dict[str, float]:
     )
     if process.returncode:
         raise RuntimeError(f"{name} failed:\n{process.stderr}")
-    figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import SliceInferer, SlidingWindowInferer
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.command import median_ratio
@@ -18,7 +20,8 @@ from bench.settings import bench_device
 from medstyle_gan.config import Config
 from medstyle_gan.config.data_section import FixedScale, IntensityConfig
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.inference import Translator
+from medstyle_gan.data.words import DIRECTIONS
+from medstyle_gan.inference import Bundle, Translator, joined_state
 from medstyle_gan.networks import build_generator
 from medstyle_gan.volumes import Geometry, Volume
 
@@ -46,10 +49,11 @@ def measure_speed(
         say: takes a line of progress.
     """
     translator = make_translator(config, sizes[0])
+    generator = make_generator(config).to(translator.device)
     parts, ratios = [], []
     for size in sizes:
         volume = make_volume((*size[:2], min(slices, size[2])))
-        runs = _contenders(translator, volume)
+        runs = _contenders(translator, generator, volume)
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         names = list(runs)
         for turn in range(rounds + 1):
@@ -62,7 +66,7 @@ def measure_speed(
         median = {name: statistics.median(values) for name, values in seconds.items()}
         faster = min(MONAI_SLICES, MONAI_WINDOWS, key=lambda name: median[name])
         count = volume.array.shape[2]
-        flops = count * slice_flops(translator, size[:2])
+        flops = count * slice_flops(generator, size[:2])
         rate = flops / median[OURS] / 1e9
         gemm = machine["gemm_gflops"][translator.precision]
         parts.append(
@@ -107,18 +111,24 @@ def make_translator(config: Config, size: Sequence[int]) -> Translator:
             "intensity": IntensityConfig(scan=scale, style=scale),
         }
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        generator = build_generator(config.generator, 1, 1, 2).eval().to(bench_device(config))
-    both = {"scan": _SCALE, "style": _SCALE}
-    return Translator.from_generators(
-        config.model_copy(update={"data": data}),
-        {"scan_to_style": generator, "style_to_scan": generator},
-        scales=both,
+    bundle = Bundle(
+        config=config.model_copy(update={"data": data}),
+        state=joined_state({d: make_generator(config).state_dict() for d in DIRECTIONS}),
+        scales={"scan": _SCALE, "style": _SCALE},
         channels={"scan": 1, "style": 1},
         integer={"scan": True, "style": True},
         background={"scan": 0.0, "style": 0.0},
+        steps=0,
     )
+    # Loaded as a user loads it: with all that makes it faster than the network of the training.
+    return Translator.load(bundle, str(bench_device(config)), config.training.precision)
+
+
+def make_generator(config: Config) -> nn.Module:
+    """The network of a training, with seeded random weights, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_generator(config.generator, 1, 1, 2).eval()
 
 
 def make_volume(shape: tuple[int, ...]) -> Volume:
@@ -133,10 +143,11 @@ def make_volume(shape: tuple[int, ...]) -> Volume:
     return Volume(array, Geometry.from_affine(shape, np.eye(4)), np.dtype(np.int16), True)
 
 
-def slice_flops(translator: Translator, size: Sequence[int]) -> int:
-    """Floating-point operations of one slice in the generator, counted by torch."""
+def slice_flops(generator: nn.Module, size: Sequence[int]) -> int:
+    """Floating-point operations of one slice in the plain network, counted by torch."""
+    like = copy.deepcopy(generator).cpu()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        translator.generators["scan_to_style"](torch.zeros(1, 1, *size, device=translator.device))
+        like(torch.zeros(1, 1, *size))
     return int(counter.get_total_flops())
 
 
@@ -172,8 +183,10 @@ def speed_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _contenders(translator: Translator, volume: Volume) -> dict[str, Callable[[], object]]:
-    generator, device = translator.generators["scan_to_style"], translator.device
+def _contenders(
+    translator: Translator, generator: nn.Module, volume: Volume
+) -> dict[str, Callable[[], object]]:
+    device = translator.device
     unit = torch.from_numpy(_SCALE.to_unit(volume.array))[None, None]  # (1, 1, X, Y, Z)
     options: dict[str, Any] = {
         "sw_batch_size": translator.config.inference.batch_size,

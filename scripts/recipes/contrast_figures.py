@@ -12,10 +12,11 @@ from medstyle_gan.data.phantom import PhantomFolders, Tissue
 from medstyle_gan.evaluation import Comparison
 from medstyle_gan.evaluation.contrast import contrast_to_noise, tissue_core
 from medstyle_gan.evaluation.scoring import score_comparison
-from medstyle_gan.methods.affine_structure import gradient_correlation
+from medstyle_gan.methods.affine_structure import gradient_correlation, interior
 from medstyle_gan.volumes import read_volume
 
 TRUTH = "true high contrast"
+NETWORK = "network alone"  # without the scan's structure
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Row:
         name: the candidate.
         grey_white: contrast-to-noise ratio of grey and white matter.
         fluid_grey: that of fluid and grey matter.
-        kept: gradient correlation with the scan.
-        true_edges: gradient correlation with the true high-contrast volume.
+        kept: gradient correlation with the scan, in the head's interior.
+        true_edges: gradient correlation there with the true high-contrast volume.
         ssim: to that volume.
     """
 
@@ -74,14 +75,17 @@ def measure(data: str, comparisons: list[Comparison], folders: PhantomFolders) -
 
 
 def _edges_in_common(image: np.ndarray, other: np.ndarray, mask: np.ndarray) -> float:
-    """Gradient correlation, the mean over the axial slices that hold the head."""
+    """Gradient correlation in the head's interior, the mean over the axial slices that hold it.
+
+    The step from the skin to the air is in all candidates and would hide the rest.
+    """
     slices = np.flatnonzero(mask.any(axis=(0, 1)))
-    one, two = (
-        torch.from_numpy(np.ascontiguousarray(a[..., slices].transpose(2, 0, 1)))[:, None]
-        for a in (image, other)
+    one, two, body = (
+        torch.from_numpy(np.ascontiguousarray(a[..., slices].transpose(2, 0, 1)))
+        for a in (image, other, mask)
     )
-    pairs = zip(one.split(1), two.split(1), strict=True)
-    return float(np.mean([gradient_correlation(a, b) for a, b in pairs]))
+    pairs = zip(one[:, None].split(1), two[:, None].split(1), body, strict=True)
+    return float(np.mean([gradient_correlation(a, b, interior(inside)) for a, b, inside in pairs]))
 
 
 def format_rows(rows: list[Row]) -> str:

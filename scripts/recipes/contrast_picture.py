@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from medstyle_gan.data.preprocessing import display_image, slice_aspect
 from medstyle_gan.evaluation import Comparison
 from medstyle_gan.volumes import atomic_file
-from recipes.contrast_figures import TRUTH, Row
+from recipes.contrast_figures import NETWORK, TRUTH, Row
 
 _SHOWN = {
     "doing_nothing": "low-contrast scan",
     "histogram_matching": "histogram matching",
     "CLAHE": "CLAHE",
     "smoothing": "smoothing",
+    NETWORK: "network alone (synthetic)",
     "translation": "translation (synthetic)",
     TRUTH: "true high contrast",
 }
@@ -39,7 +40,7 @@ def draw(path: Path, comparisons: Mapping[str, Sequence[Comparison]], rows: Sequ
     Raises:
         UserError: The file cannot be written.
     """
-    figure = Figure(figsize=(14.5, 3.0 * len(comparisons) + 0.4), layout="constrained", dpi=110)
+    figure = Figure(figsize=(16.8, 3.0 * len(comparisons) + 0.4), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(comparisons), len(_SHOWN), squeeze=False)
     by_name = {(row.data, row.name): row for row in rows}

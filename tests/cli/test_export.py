@@ -18,6 +18,7 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.inference import load_bundle
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.exporting import checkpoint_bundle
+from tests.training.small import BARE_RUN, collections
 
 CANARY = "Canary-Patient"
 
@@ -27,25 +28,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of six steps with checkpoints at every second one, named after a patient."""
     folder = tmp_path_factory.mktemp(CANARY)
     data = write_phantom_collections(folder, subjects=3, pairs=0, shape=(32, 32, 8))
-    settings = {
-        "data.scans": str(data.scans),
-        "data.style": str(data.style),
-        "data.spacing": [None, None, None],
+    lengths = {
         "data.sample_size": [16, 16],
-        "generator.ngf": 4,
-        "generator.blocks": 1,
-        "discriminator.ndf": 4,
-        "discriminator.layers": 1,
-        "loss.style.weight": 0,
-        "loss.perceptual.weight": 0,
-        "loss.perceptual.reconstruction_weight": 0,
-        "vgg.weights": "random:0",
-        "training.accelerator": "cpu",
         "training.steps": 6,
         "training.checkpoint_every": 2,
         "training.validate_every": 4,
-        "guards.enabled": False,
     }
+    settings = {**collections(data), **BARE_RUN, **lengths}
     return medstyle_gan.train(load_config(None, [], options=settings), folder / "run")
 
 

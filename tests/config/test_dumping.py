@@ -85,4 +85,4 @@ def test_the_dump_holds_every_setting_of_the_defaults() -> None:
         assert name in dumped
         assert section_models(field)
     for path in setting_paths(type(Config().training)):
-        assert path in dumped
+        assert path.rpartition(".")[2] in dumped

@@ -112,7 +112,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
     ("override", "expected"),
     [
         ("training.stepz=3", "training.stepz: unknown setting; did you mean training.steps?"),
-        ("steps=3", "did you mean method.steps or training.steps?"),
+        ("steps=3", "method.steps or training.steps or training.warm_start.steps?"),
         ("trainning.steps=3", "trainning: unknown setting; did you mean training?"),
         ("data.intensity.scan.lowr=1", "did you mean data.intensity.scan.lower?"),
         ("vgg.zzz=1", "vgg.zzz: unknown setting; vgg has weights"),
@@ -122,7 +122,7 @@ def test_a_switched_union_names_the_settings_that_no_longer_fit(tmp_path: Path) 
             'generator.name: must be one of resnet, unet, switchable, not "resnt"',
         ),
         ("generator.name=resnt", "did you mean resnet?"),
-        ("method.name=cut", 'must be one of cyclegan, feedforward, adain, gatys, not "cut"'),
+        ("method.name=pix2pix", 'cut, fastcut, feedforward, adain, gatys, not "pix2pix"'),
         ("logging.wandb=onlin", 'one of off, offline, online, not "onlin"; did you mean online?'),
         ("training.steps=many", 'training.steps: must be a whole number, not "many"'),
         ("training.steps=1.5", "training.steps: must be a whole number, not 1.5"),

@@ -89,7 +89,7 @@ def test_runs_that_start_together_make_each_entry_once_and_read_the_same(
 def test_a_run_killed_amid_an_entry_holds_up_nobody(
     prepare: Callable[[], CachedCollection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = cache_entry._write_npy
+    real = cache_entry.write_slices
 
     def hang(file: Any, slices: np.ndarray) -> None:
         file.write(b"half an array")
@@ -98,11 +98,11 @@ def test_a_run_killed_amid_an_entry_holds_up_nobody(
         time.sleep(600)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_entry, "_write_npy", hang)
+        patch.setattr(cache_entry, "write_slices", hang)
         killed = PROCESSES.Process(target=prepare)
         killed.start()
     wait_for(tmp_path / "writing")
-    assert cache_entry._write_npy is real
+    assert cache_entry.write_slices is real
     waiting = PROCESSES.Process(target=prepare)  # for the entry that the other one makes
     waiting.start()
     waiting.join(1.0)

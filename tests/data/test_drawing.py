@@ -13,6 +13,7 @@ from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume, Volu
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.drawing import draw_pair, draw_slice, draw_volume, keyed_bits
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.matching import PositionMatch
 
 
 def _volume(subject: str, share: list[float], is_picture: bool = False) -> CachedVolume:
@@ -46,9 +47,14 @@ def _rng(index: int) -> np.random.Generator:
 
 SCANS = _collection(
     "scan",
-    [_volume("a", [0, 0.2, 0.5, 0.2, 0]), *(_volume("b", [0.3] * 4) for _ in range(4))],
+    [
+        _volume("a", [0, 0.1, 0.5, 0.1, 0]),
+        *(_volume("b", [0, 0.08, 0.3, 0.3, 0.08, 0]) for _ in range(4)),
+    ],
 )
-STYLE = _collection("style", [_volume(name, [0, 0] + [0.4] * 11 + [0]) for name in "wxyz"])
+# Whole bodies, from end to end.
+STYLE = _collection("style", [_volume(name, [0, 0, 0.1] + [0.4] * 9 + [0.1, 0]) for name in "wxyz"])
+MATCH = PositionMatch(axis=2)
 
 
 def test_subjects_are_drawn_evenly_however_many_volumes_they_have() -> None:
@@ -82,7 +88,7 @@ def test_the_style_volume_is_independent_of_the_scan(match: str) -> None:
     table = np.zeros((len(SCANS), len(STYLE)))
     volumes = {id(v): i for i, v in enumerate(SCANS)} | {id(v): i for i, v in enumerate(STYLE)}
     for index in range(4000):
-        (scan, _), (style, _) = draw_pair(SCANS, STYLE, config, _rng(index))
+        (scan, _), (style, _) = draw_pair(SCANS, STYLE, config, _rng(index), MATCH)
         table[volumes[id(scan)], volumes[id(style)]] += 1
     assert chi2_contingency(table).pvalue > 1e-3
     assert chisquare(table.sum(axis=0)).pvalue > 1e-3
@@ -91,7 +97,8 @@ def test_the_style_volume_is_independent_of_the_scan(match: str) -> None:
 def test_without_matching_the_style_slice_is_independent_too() -> None:
     table = np.zeros((2, 2))
     for index in range(3000):
-        (scan, i), (style, j) = draw_pair(SCANS, STYLE, SamplerConfig(match="none"), _rng(index))
+        config = SamplerConfig(match="none")
+        (scan, i), (style, j) = draw_pair(SCANS, STYLE, config, _rng(index), MATCH)
         table[int(scan.height_of(i) > 0.5), int(style.height_of(j) > 0.5)] += 1
     assert chi2_contingency(table).pvalue > 1e-3
 
@@ -99,7 +106,7 @@ def test_without_matching_the_style_slice_is_independent_too() -> None:
 def test_matched_slices_lie_at_the_same_relative_height() -> None:
     config = SamplerConfig(match="position")
     for index in range(500):
-        (scan, i), (style, j) = draw_pair(SCANS, STYLE, config, _rng(index))
+        (scan, i), (style, j) = draw_pair(SCANS, STYLE, config, _rng(index), MATCH)
         wanted = style.position_of(scan.height_of(i))
         first, last = scan.body
         thickness = (style.body[1] - style.body[0]) / (last - first)
@@ -111,7 +118,7 @@ def test_matched_slices_lie_at_the_same_relative_height() -> None:
 
 def test_matching_leaves_no_slice_of_the_body_out() -> None:
     config = SamplerConfig(match="position")
-    drawn = {draw_pair(SCANS, STYLE, config, _rng(i))[1][1] for i in range(3000)}
+    drawn = {draw_pair(SCANS, STYLE, config, _rng(i), MATCH)[1][1] for i in range(3000)}
     assert drawn >= set(range(2, 13))
 
 
@@ -124,7 +131,7 @@ def test_a_body_of_one_slice_is_at_its_middle() -> None:
 def test_pictures_are_drawn_at_any_position() -> None:
     pictures = _collection("style", [_volume("p", [1.0], is_picture=True)])
     for index in range(50):
-        (_, i), (_, j) = draw_pair(SCANS, pictures, SamplerConfig(), _rng(index))
+        (_, i), (_, j) = draw_pair(SCANS, pictures, SamplerConfig(), _rng(index), MATCH)
         assert j == 0
         assert i >= 0
 

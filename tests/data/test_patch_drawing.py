@@ -13,9 +13,11 @@ from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume, Volu
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.drawing import keyed_bits
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.matching import PositionMatch
 from medstyle_gan.data.patch_drawing import draw_patch, draw_patch_pair, patch_region, start_at
 
 SIZE = (8, 8, 8)
+MATCH = PositionMatch(axis=2)
 
 
 def _volume(mask: np.ndarray, subject: str = "a") -> CachedVolume:
@@ -127,11 +129,11 @@ def test_air_around_a_body_changes_nothing() -> None:
 
 @pytest.mark.parametrize("size", [SIZE, (8, 40, 8)])
 def test_matched_patches_lie_at_the_same_relative_place(size: tuple[int, int, int]) -> None:
-    scans = _collection("scan", _body((30, 24, 20), before=(3, 0, 5)))
-    style = _collection("style", _body((40, 32, 26), before=(0, 7, 1)))
+    scans = _collection("scan", _body((30, 24, 20), before=(3, 0, 5), after=1))
+    style = _collection("style", _body((40, 32, 26), before=(0, 7, 1), after=2))
     for index in range(200):
         (scan, start), (other, match) = draw_patch_pair(
-            scans, style, size, SamplerConfig(), _rng(index)
+            scans, style, size, SamplerConfig(), _rng(index), MATCH
         )
         for axis in range(3):
             (first, last), (low, high) = scan.box[axis], other.box[axis]
@@ -148,9 +150,12 @@ def test_matched_patches_lie_at_the_same_relative_place(size: tuple[int, int, in
 
 
 def test_matching_leaves_no_place_of_a_larger_body_out() -> None:
-    scans, style = _collection("scan", _body((20,) * 3)), _collection("style", _body((36,) * 3))
+    scans, style = (
+        _collection(domain, _body((size,) * 3, before=(0, 0, 1), after=1))
+        for domain, size in (("scan", 20), ("style", 36))
+    )
     drawn = {
-        draw_patch_pair(scans, style, SIZE, SamplerConfig(foreground=0), _rng(i))[1][1][0]
+        draw_patch_pair(scans, style, SIZE, SamplerConfig(foreground=0), _rng(i), MATCH)[1][1][0]
         for i in range(1500)
     }
     # Scan patches' centres stay 3.5 voxels inside 20: of 36 the ends are out of their reach.
@@ -166,7 +171,7 @@ def test_without_matching_places_are_independent_and_volumes_always() -> None:
 
     def pairs(match: str) -> list[Any]:
         config = SamplerConfig(match=match)
-        return [draw_patch_pair(scans, style, SIZE, config, _rng(i)) for i in range(800)]
+        return [draw_patch_pair(scans, style, SIZE, config, _rng(i), MATCH) for i in range(800)]
 
     for match in ("none", "position"):
         drawn = pairs(match)

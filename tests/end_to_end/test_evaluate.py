@@ -108,6 +108,9 @@ def test_python_gives_what_was_found(trained: Path, phantoms: PhantomFolders) ->
     [
         ([], "--pairs DIR, or --scans"),
         (["--pairs", "nowhere"], "nowhere is not a folder"),
+        # Before any data is read.
+        (["--pairs", "nowhere", "vgg.weights=none.pth"], "or leave out what needs these weights"),
+        (["--pairs", "nowhere", "--segmenter", "none.onnx"], "none.onnx"),
         (["--chapters", "fidelty"], "--chapters fidelty: there are fidelity"),
         (["--thresholds", "none.yaml"], "none.yaml: cannot be read"),
         (["--workers", "0"], "--workers 0"),
@@ -124,3 +127,23 @@ def test_a_report_that_exists_is_kept(trained: Path, refused, tmp_path: Path) ->
     (tmp_path / "report" / "report.html").write_text("mine")
     told = refused("evaluate", trained, "--pairs", tmp_path, "-o", tmp_path / "report")
     assert "exists already" in told
+
+
+@pytest.mark.slow
+def test_two_workers_find_what_one_finds(trained: Path, pairs: Path, tmp_path: Path) -> None:
+    names = ["visual_effect", "interpretability", "robustness"]
+    found = []
+    for workers in (1, 2):
+        out = tmp_path / f"report{workers}"
+        options = ["--pairs", pairs, "-o", out, "--quick", "--workers", workers]
+        options += ["--chapters", *names, "data.pairs.names.scan=T1W"]
+        assert evaluate(trained, *options) == 0
+        found.append(json.loads((out / "report.json").read_text("utf-8"))["chapters"])
+    one, two = found
+    for name in names:
+        assert one[name]["notes"] == two[name]["notes"]
+        assert len(one[name]["figures"]) == len(two[name]["figures"]) > 0
+        for ours, theirs in zip(one[name]["figures"], two[name]["figures"], strict=True):
+            value, other = ours.pop("value"), theirs.pop("value")
+            assert ours == theirs
+            assert other == (None if value is None else pytest.approx(value, rel=1e-3, abs=1e-4))

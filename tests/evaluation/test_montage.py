@@ -31,3 +31,17 @@ def test_a_folder_that_cannot_be_written_is_a_users_mistake(comparison, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError):
         write_montage(tmp_path / "file" / "montage.png", [comparison])
+
+
+def test_translations_alone_are_marked(comparison, tmp_path) -> None:
+    pictures = []
+    for mark in (True, False):
+        write_montage(tmp_path / "montage.png", [comparison], 1, mark=mark)
+        with Image.open(tmp_path / "montage.png") as picture:
+            assert "not acquired" in picture.info["Synthetic"]
+            pictures.append(np.asarray(picture.convert("L")).astype(int))
+    columns = np.flatnonzero((pictures[0] != pictures[1]).any(axis=0))
+    width = pictures[0].shape[1]
+    assert len(columns) > 40
+    assert width * 0.2 < columns.min()
+    assert columns.max() < width * 0.5

@@ -15,7 +15,7 @@ from PIL import Image
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation.evaluating import Evaluation
 from medstyle_gan.evaluation.report import refuse_existing, write_report
-from medstyle_gan.evaluation.report.plots import _ticks
+from medstyle_gan.evaluation.report.plots import _heading, _limits, _tick_labels, _ticks
 from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
 from tests.evaluation.made_evaluation import made_evaluation
 
@@ -182,3 +182,22 @@ def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     ticks = _ticks(low, high)
     assert 2 <= len(ticks) <= 8
     assert all(low <= tick <= high for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0] * 3, [1.0, 1.0], [0.0085, 0.0197], [-0.05, 0.04], [8, 950]]
+)
+def test_ticks_have_labels_that_tell_them_apart(values: list[float]) -> None:
+    ticks = _ticks(*_limits(values))
+    labels = _tick_labels(ticks)
+    assert len(set(labels)) == len(ticks)
+    read = [float(label.replace("\u2212", "-").replace(",", "")) for label in labels]
+    assert read == pytest.approx(ticks, abs=1e-9)
+    assert len({len(label.partition(".")[2]) for label in labels}) == 1
+
+
+def test_a_long_heading_is_broken_before_what_is_better() -> None:
+    assert _heading("PSNR (dB)", ", higher is better") == ["PSNR (dB), higher is better"]
+    *name, better = _heading("sliced Wasserstein distance (× real)", ", lower is better")
+    assert " ".join(name) == "sliced Wasserstein distance (× real)"
+    assert better == "lower is better"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from medstyle_gan.errors import UserError
+from medstyle_gan.evaluation import viewing
 from medstyle_gan.evaluation.viewing import read_viewer, volumes_within
 from tests.evaluation.phantom_subjects import all_candidates, phantom_subject
 
@@ -43,3 +45,42 @@ def test_another_script_is_refused(tmp_path: Path, content: str | None, told: st
         path.write_text(content)
     with pytest.raises(UserError, match=told):
         read_viewer(path)
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(viewing, "distribution", missing)
+    with pytest.raises(UserError, match=r"medstyle-gan\[viewer\].*--niivue FILE"):
+        read_viewer()
+
+
+@pytest.mark.parametrize(
+    ("module", "gives"),
+    [
+        (
+            'var t2=class{};log("Creating new Niivue instance");let B=o??{},C=f(B);v=new t2(C)};'
+            "export{Ih as default};\n",
+            "globalThis.niivue={Niivue:t2};",
+        ),
+        ("export{Ih as default};", None),
+        ('console.log("Creating new Niivue instance");v=new t2(C)', None),
+    ],
+)
+def test_the_class_is_taken_out_of_the_widget_or_the_version_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, gives: str | None
+) -> None:
+    class Package:
+        version = "9.9"
+
+        def locate_file(self, name: str) -> Path:
+            return tmp_path / Path(name).name
+
+    (tmp_path / "widget.js").write_text(module)
+    monkeypatch.setattr(viewing, "distribution", lambda name: Package())
+    if gives is None:
+        with pytest.raises(UserError, match=r"ipyniivue 9\.9"):
+            read_viewer()
+    else:
+        assert read_viewer().endswith(gives)

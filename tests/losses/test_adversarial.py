@@ -194,3 +194,31 @@ def test_advantage_is_none_for_equal_scores_however_noisy(form: Form) -> None:
     assert abs(float(game.advantage([scores[0]], [scores[1]]))) < 0.03
     assert float(game.advantage([scores[0]], [scores[0]])) == 0
     assert not game.advantage([scores[0].requires_grad_()], [scores[1]]).requires_grad
+
+
+@pytest.mark.parametrize("at", ["real", "fake"])
+def test_the_zero_centred_penalty_of_a_square_is_a_closed_form(at) -> None:
+    """D(x) = a Σ x² / N has the slope 2 a x / N."""
+    a = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    real, fake = (torch.rand(2, 1, 4, 5, dtype=torch.float64) for _ in range(2))
+    value = AdversarialLoss().zero_centred_penalty(lambda x: [a * x.square()], real, fake, at)
+    x = real if at == "real" else fake
+    expected = 0.5 * (6 * x / 20).square().flatten(1).sum(dim=1).mean()
+    torch.testing.assert_close(value, expected)
+    (slope,) = torch.autograd.grad(value, a)
+    torch.testing.assert_close(slope, 2 * expected / 3)
+
+
+def test_the_penalty_between_images_lies_between_theirs() -> None:
+    loss, rng = AdversarialLoss("hinge"), torch.Generator().manual_seed(0)
+    real, fake = torch.full((4, 1, 4, 4), 2.0), torch.full((4, 1, 4, 4), 1.0)
+
+    def discriminator(x: Tensor) -> list[Tensor]:
+        return [x.square()]
+
+    ends = [
+        float(loss.zero_centred_penalty(discriminator, real, fake, at).detach())
+        for at in ("fake", "real")
+    ]
+    middle = float(loss.zero_centred_penalty(discriminator, real, fake, "between", rng))
+    assert ends[0] < middle < ends[1]

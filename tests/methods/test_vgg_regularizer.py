@@ -300,3 +300,50 @@ def test_no_pass_goes_deeper_or_sees_more_images_than_it_must(
     passes.clear()
     VGGRegularizer(deep, loss, grams)(0, *images)
     assert passes == expected
+
+
+@pytest.mark.parametrize("crop", [None, 12])
+def test_styles_by_position_are_of_the_bin_that_each_image_is_in(
+    vgg: VGG19Features, images: list[dict[str, Tensor]], crop: int | None
+) -> None:
+    loss = loss_config(
+        *("loss.style.target=position", "loss.style.bins=4", "loss.style.every_n_steps=1"),
+        *("loss.perceptual.weight=0", "loss.perceptual.reconstruction_weight=0"),
+    )
+    views = Views(VGGConfig(crop=crop), seed=3)
+    heights = [{"scan": [0.0, 0.1], "style": [0.3, 0.9]}, {"scan": [0.3, 1.0], "style": [0.1, 0.8]}]
+    batches = [
+        {**real, **{f"{d}_height": torch.tensor(h) for d, h in at.items()}}
+        for real, at in zip(images[:2], heights, strict=True)
+    ]
+    found = collection_grams(vgg, batches, loss.style.layers, views, bins=4)
+    of_each: dict[int, list[Tensor]] = {}
+    for number, (batch, at) in enumerate(zip(images[:2], heights, strict=True)):
+        (seen,) = views.choose((16, 16), 2, 0, 2 * number)(batch["style"])
+        for image, height in zip(seen, at["style"], strict=True):
+            gram = gram_matrix(vgg(image[None], ["relu2_1"])["relu2_1"])[0]
+            of_each.setdefault(int(4 * height), []).append(gram)
+    assert sorted(of_each) == [0, 1, 3]
+    for bin_of, grams in of_each.items():
+        mean = torch.stack(grams).mean(dim=0)
+        torch.testing.assert_close(found["style"]["relu2_1"][bin_of], mean)
+    # Nothing was drawn of the third: it is as the nearest, the lower one of two as near.
+    assert torch.equal(found["style"]["relu2_1"][2], found["style"]["relu2_1"][1])
+
+    regularizer = VGGRegularizer(vgg, loss, found, views)
+    at = {"scan": torch.tensor([0.05, 0.95]), "style": torch.tensor([0.3, 0.3])}
+    terms = regularizer(0, images[0], images[1], {}, 0, at)
+    (seen,) = views.choose((16, 16), 2, 0, 0)(images[1]["style"])
+    own = {n: gram_matrix(f) for n, f in vgg(seen, loss.style.layers).items()}
+    wanted = {n: found["style"][n][[0, 3]] for n in own}
+    expected = sum((own[n] - wanted[n]).square().mean() / len(own) for n in own)
+    torch.testing.assert_close(terms["style_scan_to_style"].value, expected)
+
+
+def test_styles_by_position_of_one_bin_are_those_of_the_collection(
+    vgg: VGG19Features, images: list[dict[str, Tensor]]
+) -> None:
+    at = {f"{d}_height": torch.tensor([0.2, 0.9]) for d in ("scan", "style")}
+    whole = collection_grams(vgg, images, ["relu1_1"])
+    binned = collection_grams(vgg, [{**b, **at} for b in images], ["relu1_1"], bins=1)
+    torch.testing.assert_close(binned["scan"]["relu1_1"][0], whole["scan"]["relu1_1"])

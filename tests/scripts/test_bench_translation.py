@@ -54,10 +54,10 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
 
 
 def test_all_contenders_give_the_same_translation(speed) -> None:
-    translator = speed.make_translator(load_config(None, SMALL), (32, 40))
-    translator.precision = "fp32"
+    config = load_config(None, [*SMALL, "training.precision=fp32"])
+    translator = speed.make_translator(config, (32, 40))
     volume = speed.make_volume((32, 40, 5))
-    run = speed._contenders(translator, volume)
+    run = speed._contenders(translator, speed.make_generator(config), volume)
     plain = run[speed.PLAIN]()
     for name in (speed.MONAI_SLICES, speed.MONAI_WINDOWS):
         torch.testing.assert_close(run[name](), plain, atol=1e-4, rtol=0)
@@ -70,7 +70,7 @@ def test_all_contenders_give_the_same_translation(speed) -> None:
 
 def test_operations_are_those_of_the_convolutions(speed) -> None:
     overrides = [*SMALL, "generator.upsampling=transpose"]
-    translator = speed.make_translator(load_config(None, overrides), (32, 32))
+    generator = speed.make_generator(load_config(None, overrides))
     pixels, n = 32 * 32, 4
     expected = (
         pixels * 49 * n  # 7x7 in
@@ -80,7 +80,7 @@ def test_operations_are_those_of_the_convolutions(speed) -> None:
         + pixels / 16 * 9 * 4 * n * 2 * n
         + pixels / 4 * 9 * 2 * n * n
     ) * 2
-    counted = speed.slice_flops(translator, (32, 32))
+    counted = speed.slice_flops(generator, (32, 32))
     # The output's rows are convolved apart, each over the borders that others add.
     assert expected < counted < expected + 2 * 49 * n * 38 * 38 * 1.05
 

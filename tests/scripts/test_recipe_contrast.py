@@ -28,6 +28,7 @@ TINY = [
 ]
 NAMES = {
     "translation",
+    "network alone",
     "doing_nothing",
     "percentile_matching",
     "histogram_matching",
@@ -79,6 +80,8 @@ def test_the_table_the_json_and_the_picture_are_made_and_made_again(
         rows = {row["name"]: row for row in figures["rows"] if row["data"] == data}
         assert set(rows) == NAMES
         assert rows["doing_nothing"]["kept"] == 1
+        # Each slice's own correlation is held to 0.95, in another mask's interior.
+        assert rows["translation"]["kept"] > max(0.8, rows["network alone"]["kept"])
         truth = rows["true high contrast"]
         assert truth["true_edges"] == truth["ssim"] == 1
         assert truth["grey_white"] > 1.5 * rows["doing_nothing"]["grey_white"]

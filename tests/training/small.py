@@ -32,6 +32,14 @@ NO_VGG: dict[str, Any] = {
     "loss.perceptual.reconstruction_weight": 0,
     "loss.style.weight": 0,
 }
+# A run at the phantoms' own voxel size, for what a command makes of it.
+BARE_RUN: dict[str, Any] = {
+    **SMALL,
+    **NO_VGG,
+    "data.spacing": [None, None, None],
+    "training.accelerator": "cpu",
+    "guards.enabled": False,
+}
 
 
 def collections(folders: PhantomFolders) -> dict[str, Any]:

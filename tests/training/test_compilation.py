@@ -54,8 +54,10 @@ def test_compiled_networks_have_the_same_gradients_and_names(
     compiled = gradients(method)
     assert list(method.state_dict()) == names
     assert compiled.keys() == expected.keys()
+    whole = float(torch.stack([gradient.norm() for gradient in expected.values()]).norm())
     for name, gradient in expected.items():
-        scale = max(float(gradient.norm()), 0.1)  # biases before a norm have none
+        # Biases before a norm have none but rounding, which goes with the whole gradient.
+        scale = max(float(gradient.norm()), 0.01 * whole)
         assert float((compiled[name] - gradient).norm()) < 1e-4 * scale, name
 
 

@@ -93,3 +93,21 @@ def test_another_length_is_allowed_where_the_rates_so_far_are_those_of_that_leng
         return
     with pytest.raises(UserError, match=r"training\.steps: was 100, now \d+ \("):
         refuse_changes(old, new, step)
+
+
+@pytest.mark.parametrize(("schedule", "allowed"), [("constant", True), ("cosine", False)])
+def test_a_longer_training_must_have_had_the_same_weights(schedule: str, allowed: bool) -> None:
+    settings = [
+        "training.steps=100",
+        "method.constant_fraction=1",
+        "loss.structure.mind.weight=1",
+        f"loss.structure.mind.schedule={schedule}",
+        "loss.structure.mind.constant_fraction=0.1",
+    ]
+    old, new = (load_config(None, [*settings, *more]) for more in ([], ["training.steps=200"]))
+    if allowed:
+        assert list(refuse_changes(old, new, 50)) == ["training.steps"]
+        return
+    assert list(refuse_changes(old, new, 5)) == ["training.steps"]  # not yet fallen
+    with pytest.raises(UserError, match=r"mind.weight falls .* from step 11 on"):
+        refuse_changes(old, new, 50)

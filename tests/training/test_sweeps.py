@@ -71,7 +71,7 @@ def test_a_sweep_has_what_wandb_knows_and_needs(path: Path) -> None:
     assert sweep["method"] in ("grid", "random", "bayes")
     assert sweep["metric"]["goal"] in ("minimize", "maximize")
     assert sweep["metric"]["name"] in (
-        "validation/distance_scan_to_style",
+        "validation/score_scan_to_style",
         "validation/psnr",
     )
 

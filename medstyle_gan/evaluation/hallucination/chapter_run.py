@@ -60,8 +60,9 @@ def run(
             looks=bool(context.training_style),
             segmenter=segmenter or context.segmenter,
             style_scale=scale,
+            shown=index == 0,
         )
-        for seed in seeds
+        for index, seed in enumerate(seeds)
     ]
     findings = all_findings(subjects, candidates, settings, context.workers)
     figures = [figure for found in findings for figure in figures_of(found)]
@@ -74,9 +75,9 @@ def run(
     ):
         figures += part.figures
         notes += part.notes
-    if segmenter is not None:
+    if settings[0].segmenter is not None:
         notes += _task_notes(any(found.silver for found in findings), scale is not None)
-    pictures = draw_pictures(subjects[0], seeds[0], candidates, figures)
+    pictures = draw_pictures(subjects[0], findings[0], figures, context.mark)
     return Chapter("hallucination", tuple(figures), pictures, tuple(notes))
 
 

@@ -7,7 +7,8 @@ A false lesion is a blob of 3 to 12 mm
   the blob detector's responses in that difference,
 - which the scan does not show: its own contrast there, as a share of its range, is less than half
   of the blob's, whichever sign it has, and
-- which the truth, where there is one, does not show either.
+- which the truth, where there is one, does not show either: neither as it is nor, as the blob
+  itself was found, beside what the truth's own mapping of the scan makes expect.
 """
 
 from __future__ import annotations
@@ -55,17 +56,19 @@ def false_lesions(
     blobs = list(detect_blobs(found, mask, spacing, least))
     if not blobs:
         return []
-    shown = [(responses(scan, spacing), intensity_range(scan, mask), 0)]
+    shown = [(responses(scan, spacing), intensity_range(scan, mask))]
     if truth is not None:
         within = truth[box]
-        shown.append((responses(within, spacing), intensity_range(within, mask), 1))
+        beside = np.where(mask, within - expected_translation(scan, within, mask, spacing), 0)
+        true_range = intensity_range(within, mask)
+        shown += [(responses(image, spacing), true_range) for image in (within, beside)]
     nearby: dict[tuple[int, float], Array] = {}
 
     def is_shown(blob: Detection) -> bool:
-        for own, own_range, number in shown:
+        for number, (own, own_range) in enumerate(shown):
             key = (number, blob.diameter)
             if key not in nearby:
-                nearby[key] = _strongest(own, blob.diameter, spacing, signed=number == 1)
+                nearby[key] = _strongest(own, blob.diameter, spacing, signed=number > 0)
             strength = nearby[key][(0 if blob.contrast < 0 else -1, *blob.center)]
             if strength / max(own_range, 1e-6) >= _SHOWN * abs(blob.contrast) / full:
                 return True

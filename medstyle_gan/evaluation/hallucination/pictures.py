@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.patches import Circle
 
 from medstyle_gan.data.slices import display_image, slice_aspect
-from medstyle_gan.evaluation.chapter import Array, Candidate, Figure, Picture, Subject
-from medstyle_gan.evaluation.comparison import TRANSLATION
-from medstyle_gan.evaluation.hallucination.false_lesions import false_lesions
-from medstyle_gan.evaluation.hallucination.insertion import Trial, insertion_trials
+from medstyle_gan.evaluation.chapter import TRANSLATION, Array, Figure, Picture, Subject
+from medstyle_gan.evaluation.hallucination.blob_detection import Detection
+from medstyle_gan.evaluation.hallucination.subject_findings import Shown, SubjectFindings
+from medstyle_gan.evaluation.marking import show_slice
 from medstyle_gan.evaluation.visual_effect.drawing import lines_of, new_chart, png_bytes
 
 Ring = tuple[tuple[int, int, int], float]
@@ -23,23 +23,24 @@ _ROWS = 3
 
 
 def draw_pictures(
-    subject: Subject, seed: int, candidates: Mapping[str, Candidate], figures: Sequence[Figure]
+    subject: Subject,
+    found: SubjectFindings,
+    figures: Sequence[Figure],
+    mark: bool = True,
 ) -> tuple[Picture, ...]:
     """Every picture that there is something to show in.
 
     Args:
         subject: who is shown.
-        seed: of its insertions.
-        candidates: by name.
+        found: what was found in it, with `shown` where there is a translation.
         figures: of the whole chapter.
+        mark: write SYNTHETIC into translations.
     """
     pictures = [_recall_by_size(figures)]
-    if TRANSLATION in candidates:
-        translate = candidates[TRANSLATION]
-        trials = insertion_trials(subject, seed, rounds=1)
-        if trials:
-            pictures.append(_inserted(subject, trials[0], translate))
-        pictures.append(_false(subject, translate))
+    if found.shown is not None:
+        pictures.append(_inserted(subject, found.shown, mark))
+        false = found.candidates[TRANSLATION].false
+        pictures.append(_false(subject, found.shown.translation, false, mark))
     return tuple(picture for picture in pictures if picture is not None)
 
 
@@ -68,45 +69,51 @@ def _recall_by_size(figures: Sequence[Figure]) -> Picture | None:
     )
 
 
-def _inserted(subject: Subject, trial: Trial, translate: Candidate) -> Picture:
-    base = translate(trial.without, subject.mask)
-    changed = translate(trial.with_lesions, subject.mask)
-    rings = [(center, size) for _, center, size, _ in trial.lesions]
+def _inserted(subject: Subject, shown: Shown, mark: bool) -> Picture | None:
+    if shown.with_lesions is None or shown.changed is None:
+        return None
     columns = {
-        "scan with lesions": trial.with_lesions,
-        "its translation": changed,
-        "translation without them": base,
-        "difference": changed - base,
+        "scan with lesions": shown.with_lesions,
+        "its translation": shown.changed,
+        "translation without them": shown.translation,
+        "difference": shown.changed - shown.translation,
     }
+    made = ["its translation", "translation without them"] if mark else []
     return Picture(
         "inserted_lesions",
-        _montage(subject, columns, rings),
+        _montage(subject, columns, shown.rings, made),
         f"{subject.name}: balls added to the scan (rings), and what of them the translation shows.",
         "Slices of the scan with added lesions, its translation, the translation of the scan "
         "without them, and the difference of both translations.",
     )
 
 
-def _false(subject: Subject, translate: Candidate) -> Picture | None:
-    translation = translate(subject.scan, subject.mask)
-    found = false_lesions(subject.scan, translation, subject.mask, subject.spacing, subject.truth)
+def _false(
+    subject: Subject, translation: Array, found: Sequence[Detection], mark: bool
+) -> Picture | None:
     if not found:
         return None
     columns = {"scan": subject.scan, "translation": translation}
     if subject.truth is not None:
         columns["truth"] = subject.truth
     rings = [(blob.center, blob.diameter) for blob in found]
+    made = ["translation"] if mark else []
     return Picture(
         "false_lesions",
-        _montage(subject, columns, rings),
+        _montage(subject, columns, rings, made),
         f"{subject.name}: blobs of the translation that the scan does not show (rings), "
         f"{len(found)} in all; the slices with most.",
         "Slices of the scan and the translation with rings around false lesions.",
     )
 
 
-def _montage(subject: Subject, columns: Mapping[str, Array], rings: Iterable[Ring]) -> bytes:
-    """The axial slices with most rings; columns named `difference` in red and blue."""
+def _montage(
+    subject: Subject, columns: Mapping[str, Array], rings: Iterable[Ring], made: Sequence[str]
+) -> bytes:
+    """The axial slices with most rings; columns named `difference` in red and blue.
+
+    Columns in `made` are marked as synthetic.
+    """
     shown: dict[int, list[Ring]] = {}
     for center, diameter in rings:
         shown.setdefault(center[2], []).append((center, diameter))
@@ -115,17 +122,15 @@ def _montage(subject: Subject, columns: Mapping[str, Array], rings: Iterable[Rin
     grid = chart.subplots(len(chosen), len(columns), squeeze=False)
     for row, z in zip(grid, chosen, strict=True):
         for panel, (title, array) in zip(row, columns.items(), strict=True):
-            signed = title == "difference"
-            panel.imshow(
-                display_image(np.asarray(array[None, :, :, z])),
-                cmap="RdBu_r" if signed else "gray",
-                vmin=-1,
-                vmax=1,
-                aspect=slice_aspect(subject.spacing, "axial"),
-                interpolation="nearest",
-            )
+            image = display_image(np.asarray(array[None, :, :, z]))
+            aspect = slice_aspect(subject.spacing, "axial")
+            if title == "difference":
+                look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "interpolation": "nearest"}
+                panel.imshow(image, aspect=aspect, **look)
+            else:
+                show_slice(panel, image, aspect, mark=title in made)
             panel.set(xticks=[], yticks=[])
-            if row is grid[0]:
+            if z == chosen[0]:
                 panel.set_title(title, fontsize=9)
             for center, diameter in shown[z]:
                 _ring(panel, center, diameter, subject, array.shape[1])

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
-
-import torch
 
 from medstyle_gan.evaluation.chapter import Candidate, Subject
 from medstyle_gan.evaluation.hallucination.subject_findings import (
@@ -17,8 +11,9 @@ from medstyle_gan.evaluation.hallucination.subject_findings import (
     SubjectFindings,
     subject_findings,
 )
+from medstyle_gan.evaluation.sharing import shared_out
 
-_given: tuple[Sequence[Subject], Mapping[str, Candidate], Sequence[Settings]] | None = None
+_Given = tuple[Sequence[Subject], Mapping[str, Candidate], Sequence[Settings]]
 
 
 def all_findings(
@@ -26,7 +21,7 @@ def all_findings(
     candidates: Mapping[str, Candidate],
     settings: Sequence[Settings],
     workers: int = 1,
-    start: Literal["spawn", "fork"] = "spawn",
+    start: Literal["fork"] | None = None,
 ) -> list[SubjectFindings]:
     """What is found in every subject; the same whatever the number of processes.
 
@@ -35,27 +30,12 @@ def all_findings(
         candidates: by name; with several workers they are pickled, as subjects and settings are.
         settings: of each subject.
         workers: processes; each has its share of the cores.
-        start: how processes begin.
+        start: how processes begin, see `shared_out`.
     """
-    workers = min(workers, len(subjects))
-    if workers < 2:
-        return [
-            subject_findings(subjects[index], candidates, own) for index, own in enumerate(settings)
-        ]
-    given = pickle.dumps((subjects, dict(candidates), list(settings)))
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    context = multiprocessing.get_context(start)
-    with ProcessPoolExecutor(workers, context, _begin, (given, threads)) as pool:
-        return list(pool.map(_find, range(len(subjects))))
+    given: _Given = (subjects, dict(candidates), list(settings))
+    return list(shared_out(_find, given, len(settings), workers, start))
 
 
-def _begin(given: bytes, threads: int) -> None:
-    global _given
-    torch.set_num_threads(threads)
-    _given = pickle.loads(given)
-
-
-def _find(index: int) -> SubjectFindings:
-    assert _given is not None
-    subjects, candidates, settings = _given
+def _find(given: _Given, index: int) -> SubjectFindings:
+    subjects, candidates, settings = given
     return subject_findings(subjects[index], candidates, settings[index])

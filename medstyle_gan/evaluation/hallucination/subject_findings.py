@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from medstyle_gan.data.foreground import foreground_mask
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.evaluation.chapter import Array, Candidate, Labels, Subject
+from medstyle_gan.evaluation.chapter import TRANSLATION, Array, Candidate, Labels, Subject
 from medstyle_gan.evaluation.hallucination.agreement import body_parts, regional_means
 from medstyle_gan.evaluation.hallucination.blob_detection import Detection
 from medstyle_gan.evaluation.hallucination.blobs import SIZES, visible_sizes
@@ -23,6 +23,7 @@ from medstyle_gan.evaluation.hallucination.given_lesions import (
 )
 from medstyle_gan.evaluation.hallucination.insertion import (
     Outcome,
+    Trial,
     insertion_trials,
     outcomes,
     removal_of_blobs,
@@ -49,6 +50,7 @@ class Settings:
         looks: whether slices are compared with training slices.
         segmenter: the user's frozen task.
         style_scale: gives the segmenter the style's native units; None leaves [-1, 1].
+        shown: whether what pictures show is kept.
     """
 
     seed: int
@@ -57,12 +59,30 @@ class Settings:
     looks: bool
     segmenter: Segmenter | None
     style_scale: FittedScale | None
+    shown: bool = False
 
     def segment(self, array: Array, spacing: tuple[float, float, float]) -> Labels:
         """What the segmenter makes of a style volume in [-1, 1]."""
         assert self.segmenter is not None
         native = array if self.style_scale is None else self.style_scale.from_unit(array)
         return self.segmenter(native, spacing)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The volumes of one subject that pictures show, (X, Y, Z) in [-1, 1].
+
+    Attributes:
+        translation: of the scan.
+        with_lesions: the scan with lesions added; None where there was room for none.
+        changed: its translation.
+        rings: each added lesion's middle voxel and diameter (mm).
+    """
+
+    translation: Array
+    with_lesions: Array | None = None
+    changed: Array | None = None
+    rings: tuple[tuple[tuple[int, int, int], float], ...] = ()
 
 
 @dataclass
@@ -95,6 +115,7 @@ class SubjectFindings:
         true_looks: of the truth's slices, where there is a truth and looks are wanted.
         true_means: the truth's regional means.
         silver: whether the task was compared with the segmenter's own result on the truth.
+        shown: of the translation, where it is asked for.
     """
 
     name: str
@@ -106,6 +127,7 @@ class SubjectFindings:
     true_looks: Looks | None = None
     true_means: dict[int, float] = field(default_factory=dict)
     silver: bool = False
+    shown: Shown | None = None
 
 
 def subject_findings(
@@ -168,7 +190,18 @@ def subject_findings(
         if subject.truth is not None:
             own.means = regional_means(base, parts, subject.mask)
         found.candidates[name] = own
+        if settings.shown and name == TRANSLATION:
+            found.shown = _shown(base, trials, candidate, subject)
     return found
+
+
+def _shown(base: Array, trials: Sequence[Trial], candidate: Candidate, subject: Subject) -> Shown:
+    if not trials:
+        return Shown(base)
+    first = trials[0]
+    rings = tuple((center, size) for _, center, size, _ in first.lesions)
+    changed = candidate(first.with_lesions, subject.mask)  # as a rule it is remembered
+    return Shown(base, first.with_lesions, changed, rings)
 
 
 def _looks(array: Array) -> Looks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from medstyle_gan.evaluation.interpretability.uncertainty import (
     calibration,
     flip_spread,
 )
+from medstyle_gan.evaluation.sharing import shared_out
 from medstyle_gan.evaluation.visual_effect.body_slices import body_positions
 from medstyle_gan.inference import Translator
 from medstyle_gan.inference.network.arithmetic import arithmetic
@@ -78,6 +79,28 @@ class _Findings:
 
     def note(self, text: str) -> None:
         self.notes[text] = None
+
+    def join(self, other: _Findings) -> None:
+        self.figures += other.figures
+        self.pictures += other.pictures
+        self.notes |= other.notes
+
+
+@dataclass
+class _OfSubject:
+    """What is found of one subject; `maps` has `body` and `region 2`."""
+
+    name: str
+    paired: bool
+    findings: _Findings = field(default_factory=_Findings)
+    maps: dict[str, IntensityMap] = field(default_factory=dict)
+    cycle: CycleUnderNoise | None = None
+    curve: Calibration | None = None
+
+
+_Given = tuple[
+    Sequence[Subject], Mapping[str, Candidate], EvaluationContext, tuple[int, int, int] | None
+]
 
 
 def run(
@@ -116,30 +139,16 @@ def run(
     cycles: dict[str, CycleUnderNoise] = {}
     curves: dict[str, Calibration] = {}
     paired = False
-    for place, subject in enumerate(subjects):
-        translation = candidates[TRANSLATION](subject.scan, subject.mask)
-        for name, candidate in candidates.items():
-            made = candidate(subject.scan, subject.mask)
-            of = intensity_map(subject.scan, made, subject.mask)
-            found.add("intensity_explained", of.explained, subject.name, name)
-            if name == TRANSLATION:
-                maps.setdefault("body", []).append(of)
-        _add_regions(found, maps, subject, translation)
-        if subject.truth is not None:
-            paired = True
-            curve = _uncertainty(found, subject, translation, candidates[TRANSLATION], context)
-            if curve is not None:
-                curves[subject.name] = curve
-        cycle = _cycle(found, subject, translation, context)
-        if cycle is not None:
-            cycles[subject.name] = cycle
-        if place == 0:
-            found.pictures.append(
-                plots.difference_maps(
-                    subject, translation, context.config.data.plane, _native(context)
-                )
-            )
-            _attribute(found, subject, translation, context, voxel)
+    given: _Given = (subjects, candidates, replace(context, workers=1), voxel)
+    for own in shared_out(_of_subject, given, len(subjects), context.workers):
+        found.join(own.findings)
+        for region, of in own.maps.items():
+            maps.setdefault(region, []).append(of)
+        paired |= own.paired
+        if own.curve is not None:
+            curves[own.name] = own.curve
+        if own.cycle is not None:
+            cycles[own.name] = own.cycle
     found.pictures.append(
         plots.intensity_maps({name: plots.mean_map(each) for name, each in maps.items()})
     )
@@ -155,8 +164,32 @@ def run(
     )
 
 
+def _of_subject(given: _Given, index: int) -> _OfSubject:
+    subjects, candidates, context, voxel = given
+    subject = subjects[index]
+    own = _OfSubject(subject.name, paired=subject.truth is not None)
+    found = own.findings
+    translation = candidates[TRANSLATION](subject.scan, subject.mask)
+    for name, candidate in candidates.items():
+        made = candidate(subject.scan, subject.mask)
+        of = intensity_map(subject.scan, made, subject.mask)
+        found.add("intensity_explained", of.explained, subject.name, name)
+        if name == TRANSLATION:
+            own.maps["body"] = of
+    _add_regions(found, own.maps, subject, translation)
+    if own.paired:
+        own.curve = _uncertainty(found, subject, translation, candidates[TRANSLATION], context)
+    own.cycle = _cycle(found, subject, translation, context)
+    if index == 0:
+        plane = context.config.data.plane
+        maps = plots.difference_maps(subject, translation, plane, _native(context), context.mark)
+        found.pictures.append(maps)
+        _attribute(found, subject, translation, context, voxel)
+    return own
+
+
 def _add_regions(
-    found: _Findings, maps: dict[str, list[IntensityMap]], subject: Subject, translation: Array
+    found: _Findings, maps: dict[str, IntensityMap], subject: Subject, translation: Array
 ) -> None:
     """The intensity map of each labelled region."""
     if subject.labels is None:
@@ -170,7 +203,7 @@ def _add_regions(
             )
             continue
         of = intensity_map(subject.scan, translation, region)
-        maps.setdefault(f"region {label}", []).append(of)
+        maps[f"region {label}"] = of
         found.add("intensity_explained", of.explained, subject.name, region=str(label))
     if len(labels) > _MOST_REGIONS:
         found.note(f"Of the labelled regions the first {_MOST_REGIONS} are shown.")
@@ -291,7 +324,8 @@ def _attribute(
         f"Occlusion covers {cell} × {cell} pixels of the body at a time with its median; reach is "
         "the radius around the region that holds 90 % of a map."
     )
-    found.pictures.append(plots.attribution_maps(subject, translation, region, plane, maps))
+    shown = plots.attribution_maps(subject, translation, region, plane, maps, context.mark)
+    found.pictures.append(shown)
 
 
 def _add_losses(found: _Findings, context: EvaluationContext) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from medstyle_gan.data.slices import display_image, slice_aspect, stacked_axis, to_slices
-from medstyle_gan.evaluation.chapter import Array, Picture, Subject
+from medstyle_gan.evaluation.chapter import TRANSLATION, Array, Picture, Subject
 from medstyle_gan.evaluation.interpretability.attribution import Map
 from medstyle_gan.evaluation.interpretability.intensity_map import EDGES, IntensityMap
 from medstyle_gan.evaluation.interpretability.region import Region
 from medstyle_gan.evaluation.interpretability.regularizers import LossParts
 from medstyle_gan.evaluation.interpretability.steganography import JUDGED, CycleUnderNoise
 from medstyle_gan.evaluation.interpretability.uncertainty import Calibration
+from medstyle_gan.evaluation.marking import show_slice
 from medstyle_gan.evaluation.visual_effect.body_slices import body_positions
 from medstyle_gan.evaluation.visual_effect.drawing import INK, PAPER, lines_of, new_chart, png_bytes
 
@@ -25,7 +26,11 @@ _ROWS = 3
 
 
 def difference_maps(
-    subject: Subject, translation: Array, plane: str, native: float | None = None
+    subject: Subject,
+    translation: Array,
+    plane: str,
+    native: float | None = None,
+    mark: bool = True,
 ) -> Picture:
     """What the translation changed, and where it is wrong, with one colour bar for all.
 
@@ -34,6 +39,7 @@ def difference_maps(
         translation: (X, Y, Z) in [-1, 1].
         plane: of the slices.
         native: Hounsfield units that 1 in [-1, 1] stands for; None where they are not.
+        mark: write SYNTHETIC into the translation.
     """
     differences = {"translation − scan": translation - subject.scan}
     images = {"scan": subject.scan, "translation": translation}
@@ -53,11 +59,11 @@ def difference_maps(
     for row, place in zip(panels, places, strict=True):
         for panel, (name, volume) in zip(row, columns.items(), strict=True):
             image = display_image(to_slices(volume[None], plane)[place])
-            look: dict[str, Any] = {"cmap": "gray", "vmin": -1, "vmax": 1}
             if name in differences:
-                look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-            made = panel.imshow(image, aspect=aspect, interpolation="nearest", **look)
-            shown = made if name in differences else shown
+                look: Any = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+                shown = panel.imshow(image, aspect=aspect, interpolation="nearest", **look)
+            else:
+                show_slice(panel, image, aspect, mark=mark and name == TRANSLATION)
             panel.set(xticks=[], yticks=[])
         row[0].set_ylabel(f"slice {place + 1}", fontsize=8)
     beyond = float((inside > limit).mean())
@@ -88,6 +94,7 @@ def attribution_maps(
     region: Region,
     plane: str,
     maps: Mapping[str, tuple[Map, float]],
+    mark: bool = True,
 ) -> Picture:
     """What a region of the translation hangs on in the scan.
 
@@ -97,6 +104,7 @@ def attribution_maps(
         region: of which the maps are.
         plane: of its slice.
         maps: name → map over the slice (H, W) and its reach (mm).
+        mark: write SYNTHETIC into the translation.
     """
     chart = new_chart(2.7 * (2 + len(maps)), 3.1)
     panels: Any = chart.subplots(1, 2 + len(maps))
@@ -106,7 +114,7 @@ def attribution_maps(
         panels, {"scan": subject.scan, "translation": translation}.items(), strict=False
     ):
         image = display_image(to_slices(volume[None], plane)[region.slice])
-        panel.imshow(image, cmap="gray", vmin=-1, vmax=1, aspect=aspect, interpolation="nearest")
+        show_slice(panel, image, aspect, mark=mark and name == TRANSLATION)
         panel.set_title(name, fontsize=9)
     for panel, (name, (values, reach)) in zip(panels[2:], maps.items(), strict=True):
         # Few voxels hold most of a gradient: its root can be seen, and the bar tells its values.

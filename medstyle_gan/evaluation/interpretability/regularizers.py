@@ -12,7 +12,7 @@ from medstyle_gan.config.loss_section import LossConfig
 
 _PREFIX = "loss/"
 # Not parts of the generators' loss, or its sum.
-_OTHERS = ("generator", "discriminator_", "gradient_penalty_")
+_OTHERS = ("generator", "discriminator_", "gradient_penalty_", "zero_centred_penalty_")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,9 @@ def _weights(loss: LossConfig) -> dict[str, float]:
         if hasattr(section := getattr(loss, name), "weight")
     }
     weights["perceptual_reconstruction"] = loss.perceptual.reconstruction_weight
+    weights["contrastive_identity"] = loss.contrastive.identity_weight
+    # Of a weight that falls, its full one.
+    weights |= {name: float(term.weight) for name, term in loss.structure.terms.items()}
     return weights
 
 

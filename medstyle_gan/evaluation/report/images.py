@@ -11,6 +11,8 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
+from medstyle_gan.evaluation.chapter import TRANSLATION
+from medstyle_gan.evaluation.marking import marked_slice
 from medstyle_gan.evaluation.views import SubjectViews, View
 from medstyle_gan.evaluation.wording import title
 
@@ -27,6 +29,7 @@ class Panel:
         caption: short.
         windowed: whether the window control acts on it.
         width, height: as it is shown (CSS pixels).
+        marked: whether SYNTHETIC is written into it.
     """
 
     source: str
@@ -35,6 +38,7 @@ class Panel:
     windowed: bool
     width: int
     height: int
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,17 @@ class SubjectFigure:
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
 
 
-def view_figures(views: SubjectViews) -> SubjectFigure:
-    """A subject's slices ready for the page."""
+def view_figures(views: SubjectViews, mark: bool = True) -> SubjectFigure:
+    """A subject's slices ready for the page.
+
+    Args:
+        views: slices in [-1, 1].
+        mark: write SYNTHETIC into the translation.
+    """
     widest = max(view.difference.shape[1] for view in views.views)
     tallest = max(view.difference.shape[0] * view.aspect for view in views.views)
     scale = _SHOWN_WIDTH / max(widest, tallest)
-    rows = tuple((_plane(view), _panels(view, views, scale)) for view in views.views)
+    rows = tuple((_plane(view), _panels(view, views, scale, mark)) for view in views.views)
     return SubjectFigure(views.name, views.against, rows)
 
 
@@ -59,13 +68,23 @@ def _plane(view: View) -> str:
     return f"{view.plane}, slice {view.slice} of {view.slices}"
 
 
-def _panels(view: View, views: SubjectViews, scale: float) -> tuple[Panel, ...]:
+def _panels(view: View, views: SubjectViews, scale: float, mark: bool) -> tuple[Panel, ...]:
     height, width = view.difference.shape
     size = max(1, round(width * scale)), max(1, round(height * view.aspect * scale))
     where = f"of {views.name}, {_plane(view)}"
+    images = dict(view.images)
+    if mark:
+        images[TRANSLATION] = marked_slice(images[TRANSLATION], view.aspect, max(size))
     panels = [
-        Panel(_grey(image), f"{title(name)} {where}", title(name), True, *size)
-        for name, image in view.images.items()
+        Panel(
+            _grey(image),
+            f"{title(name)} {where}",
+            title(name),
+            True,
+            *size,
+            marked=mark and name == TRANSLATION,
+        )
+        for name, image in images.items()
     ]
     what = f"translation − {views.against}"
     alt = f"Difference {what} {where}: red where the translation is brighter, blue where darker"

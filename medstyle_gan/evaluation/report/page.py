@@ -61,7 +61,7 @@ def report_page(evaluation: Evaluation, thresholds: Thresholds) -> str:
         evaluation=evaluation,
         meaning=MEANING[evaluation.verdict],
         chapters=chapters,
-        subjects=[view_figures(views) for views in evaluation.views],
+        subjects=[view_figures(views, evaluation.mark) for views in evaluation.views],
         references={title(name): text for name, text in REFERENCES.items()},
         provenance=_flat(evaluation.provenance),
         volumes=evaluation.volumes,
@@ -76,6 +76,17 @@ def report_page(evaluation: Evaluation, thresholds: Thresholds) -> str:
         # A script ends at the first closing tag, wherever that stands in it.
         viewer=Markup(evaluation.viewer.replace("</script", "<\\/script")),
     )
+
+
+def summary_page(evaluation: Evaluation) -> str:
+    """The verdicts and each chapter's main table alone; it names no subject."""
+    tables = [
+        (title(chapter.name).capitalize(), table)
+        for chapter in evaluation.chapters
+        for table in chapter_tables(chapter, evaluation.seed)
+        if not table.title
+    ]
+    return _render("summary.html.j2", evaluation=evaluation, tables=tables)
 
 
 def comparison_page(evaluations: Sequence[Evaluation], comparison: Comparison) -> str:
@@ -101,8 +112,14 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             lines += _flat(value, f"{name}, ")
         else:
-            lines.append((name, "unknown" if value is None else str(value)))
+            lines.append((name, _said(value)))
     return lines
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
 
 
 def _png(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
@@ -14,7 +15,8 @@ from medstyle_gan.evaluation.thresholds import Thresholds
 from medstyle_gan.evaluation.wording import number, title
 
 _LABELS, _WIDTH, _ROW, _TOP = 136, 400, 26, 30  # pixels
-_PLOT = _WIDTH - _LABELS - 16
+_LINE, _LETTER = 17, 8  # of a heading's; a letter of it, rather more than it takes
+_PLOT = _WIDTH - _LABELS - 24
 
 
 def strip_plots(chapter: Chapter, thresholds: Thresholds, seed: int = 0) -> list[Markup]:
@@ -49,26 +51,32 @@ def _strips(rows: Mapping[str, Summary], accented: str) -> Markup:
     low, high = _limits(values)
     name = title(first.name, first.of) + (f" ({first.unit})" if first.unit else "")
     better = f", {first.better} is better" if first.better else ""
-    height = _TOP + _ROW * len(rows) + 22
+    heading = _heading(name, better)
+    top = _TOP + _LINE * (len(heading) - 1)
+    height = top + _ROW * len(rows) + 22
     told = "; ".join(f"{label} {number(s.mean)}" for label, s in rows.items())
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'role="img" aria-label="{escape(f"{name}{better}. Means: {told}.")}">',
-        f'<text class="name" x="0" y="14">{escape(name + better)}</text>',
+        *(
+            f'<text class="name" x="0" y="{14 + _LINE * line}">{escape(text)}</text>'
+            for line, text in enumerate(heading)
+        ),
     ]
 
     def x(value: float) -> float:
         return _LABELS + 4 + (value - low) / (high - low) * _PLOT
 
-    bottom = _TOP + _ROW * len(rows)
-    for tick in _ticks(low, high):
+    bottom = top + _ROW * len(rows)
+    ticks = _ticks(low, high)
+    for tick, label in zip(ticks, _tick_labels(ticks), strict=True):
         parts.append(
-            f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP - 6}" '
+            f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top - 6}" '
             f'y2="{bottom}"/><text class="tick" x="{x(tick):.1f}" y="{bottom + 15}" '
-            f'text-anchor="middle">{number(tick)}</text>'
+            f'text-anchor="middle">{label}</text>'
         )
     for index, (label, summary) in enumerate(rows.items()):
-        y = _TOP + _ROW * index + _ROW / 2 - 3
+        y = top + _ROW * index + _ROW / 2 - 3
         parts.append(
             f'<g class="{"own" if label == accented else "other"}">'
             f'<text x="{_LABELS - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
@@ -97,7 +105,10 @@ def _strips(rows: Mapping[str, Summary], accented: str) -> Markup:
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
-    margin = 0.06 * (high - low) or 0.1 * max(abs(high), 1e-3)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value, but for rounding
+        margin = 0.1 * abs(high) or 1.0
+    else:
+        margin = 0.06 * (high - low)
     return low - margin, high + margin
 
 
@@ -110,3 +121,20 @@ def _ticks(low: float, high: float) -> list[float]:
             break
     first = math.ceil(low / step)
     return [index * step for index in range(first, math.floor(high / step) + 1)]
+
+
+def _tick_labels(ticks: Sequence[float]) -> list[str]:
+    """Each tick with as many decimals as tell it from the next."""
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else max(abs(ticks[0]), 1e-12)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-6))
+    if decimals > 4:
+        return [number(tick) for tick in ticks]
+    return [f"{round(tick, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for tick in ticks]
+
+
+def _heading(name: str, better: str) -> list[str]:
+    """What a plot is of, in lines that its width holds."""
+    most = _WIDTH // _LETTER
+    if len(name + better) <= most:
+        return [name + better]
+    return textwrap.wrap(name, most) + [better.removeprefix(", ")] * bool(better)

@@ -60,7 +60,9 @@ def chapter_tables(chapter: Chapter, seed: int = 0) -> list[Table]:
     summaries = summarize(chapter.figures, seed)
     groups: dict[str, list[Summary]] = {}
     for summary in summaries:
-        groups.setdefault(" and ".join(k.replace("_", " ") for k in summary.of), []).append(summary)
+        groups.setdefault(
+            " and ".join(k.removesuffix("_mm").replace("_", " ") for k in summary.of), []
+        ).append(summary)
     return [
         _table(f"By {of}" if of else "", group)
         for of, group in sorted(groups.items(), key=lambda entry: entry[0] != "")
@@ -106,8 +108,8 @@ def _cell(summary: Summary, best: bool) -> Cell:
         detail = f"{number(low)} to {number(high)}"
     elif 1 < len(values) <= _SINGLE_VALUES:
         detail = "; ".join(map(number, values))
-    elif len(values) > 1:
-        detail = f"{number(min(values))} to {number(max(values))} (range)"
+    elif len(known := [value for value in values if not math.isnan(value)]) > 1:
+        detail = f"{number(min(known))} to {number(max(known))} (range)"
     return Cell(number(summary.mean), detail, best)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medstyle_gan.evaluation.evaluating import Evaluation
 
 PAGE, CONTENT, TABLE = "report.html", "report.json", "subjects.csv"
+STUDY = "reader_study"
 
 
 def refuse_existing(folder: Path) -> None:
@@ -33,7 +34,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def write_report(folder: Path, evaluations: Sequence[Evaluation], thresholds: Thresholds) -> None:
-    """Writes `report.html`, `report.json` and `subjects.csv`.
+    """Writes `report.html`, `report.json` and `subjects.csv`, and puts a reader study there.
 
     Of several models each has a folder of its own with these, `model_1`, ..., and the report's
     folder a comparison under the same names.
@@ -62,6 +63,8 @@ def _write_one(place: Path, evaluation: Evaluation, thresholds: Thresholds) -> N
     (place / CONTENT).write_text(_json(content), encoding="utf-8")
     (place / TABLE).write_text(_table([evaluation]), encoding="utf-8")
     (place / PAGE).write_text(report_page(evaluation, thresholds), encoding="utf-8")
+    if evaluation.study is not None:
+        evaluation.study.rename(place / STUDY)
 
 
 def _write_comparison(

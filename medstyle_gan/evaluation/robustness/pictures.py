@@ -9,11 +9,13 @@ import numpy as np
 from medstyle_gan.data.slices import display_image, slice_aspect
 from medstyle_gan.evaluation.chapter import Candidate, Picture, Subject
 from medstyle_gan.evaluation.comparison import TRANSLATION
+from medstyle_gan.evaluation.marking import show_slice
 from medstyle_gan.evaluation.robustness.corruptions import CORRUPTIONS
 from medstyle_gan.evaluation.robustness.scoring import Curve, middle_slab
 from medstyle_gan.evaluation.visual_effect.drawing import lines_of, new_chart, png_bytes, said
 
 _COLUMNS = 4
+_SHOWN = 140  # longer side of a slice in the montage (pixels)
 
 
 def curve_grid(
@@ -62,9 +64,17 @@ def curve_grid(
 
 
 def corrupted_montage(
-    subject: Subject, translate: Candidate, seed: int, slices: int | None
+    subject: Subject, translate: Candidate, seed: int, slices: int | None, mark: bool = True
 ) -> Picture:
-    """A slice of the scan under each corruption at full severity, above its translation."""
+    """A slice of the scan under each corruption at full severity, above its translation.
+
+    Args:
+        subject: whose.
+        translate: the translator.
+        seed: of the corruptions.
+        slices: axial ones in the middle of the body that are translated; None for all.
+        mark: write SYNTHETIC into the translations.
+    """
     slab = middle_slab(subject.mask, slices)
     middle = (slab.stop - slab.start) // 2
     scans = {"clean": subject.scan} | {
@@ -82,14 +92,9 @@ def corrupted_montage(
         translation = translate(given, np.ascontiguousarray(subject.mask[..., slab]))
         for line, array in enumerate((given, translation)):
             panel = grid[2 * block + line, column]
-            panel.imshow(
-                display_image(np.asarray(array[None, :, :, middle])),
-                cmap="gray",
-                vmin=-1,
-                vmax=1,
-                aspect=slice_aspect(subject.spacing, "axial"),
-                interpolation="nearest",
-            )
+            image = display_image(np.asarray(array[None, :, :, middle]))
+            aspect = slice_aspect(subject.spacing, "axial")
+            show_slice(panel, image, aspect, mark=mark and line == 1, shown=_SHOWN)
             if line == 0:
                 panel.set_title(said(name), fontsize=8)
     return Picture(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from medstyle_gan.evaluation.chapter import Array, Mask
-
-# Standard deviation of what smooths the noise away before (of the finest voxels).
-_SMOOTHING = 0.7
+from medstyle_gan.losses.structure import gradient_magnitude
 
 
 def edges(array: Array, spacing: Sequence[float]) -> NDArray[np.float32]:
@@ -24,16 +22,13 @@ def edges(array: Array, spacing: Sequence[float]) -> NDArray[np.float32]:
     Returns:
         (X, Y, Z), at least 0, in units a mm.
     """
-    widths = [
-        _SMOOTHING * min(spacing) / size if length > 1 else 0.0
-        for size, length in zip(spacing, array.shape, strict=True)
-    ]
-    smooth = gaussian_filter(array.astype(np.float32), widths, mode="nearest")
-    squares = np.zeros(array.shape, dtype=np.float32)
-    for axis, size in enumerate(spacing):
-        if array.shape[axis] > 1:
-            squares += (np.gradient(smooth, axis=axis) / np.float32(size)) ** 2
-    return np.sqrt(squares)
+    # A copy, as what is remembered is read-only.
+    values = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    with torch.no_grad():
+        magnitude: NDArray[np.float32] = gradient_magnitude(values[None, None], spacing)[
+            0, 0
+        ].numpy()
+    return magnitude
 
 
 def gradient_correlation(

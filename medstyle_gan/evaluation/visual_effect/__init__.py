@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medstyle_gan.evaluation.visual_effect.body_slices import body_positions, body_slices
-from medstyle_gan.evaluation.visual_effect.chapter import run
+from medstyle_gan.evaluation.visual_effect.chapter import feature_networks, run
 from medstyle_gan.evaluation.visual_effect.distances import (
     frechet_distance,
     gram_distance,
@@ -33,6 +33,7 @@ __all__ = [
     "VGGLooks",
     "body_positions",
     "body_slices",
+    "feature_networks",
     "frechet_distance",
     "gram_distance",
     "intensity_distance",

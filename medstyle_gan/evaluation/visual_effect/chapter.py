@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from medstyle_gan.data.slices import slice_aspect
-from medstyle_gan.evaluation.chapter import Candidate, Chapter, Figure, Picture, Subject
+from medstyle_gan.evaluation.chapter import (
+    TRANSLATION,
+    Candidate,
+    Chapter,
+    Figure,
+    Picture,
+    Subject,
+)
 from medstyle_gan.evaluation.context import EvaluationContext
+from medstyle_gan.evaluation.sharing import shared_out
 from medstyle_gan.evaluation.visual_effect.distances import feature_scale, frechet_distance
 from medstyle_gan.evaluation.visual_effect.features import InceptionFeatures, VGGLooks
 from medstyle_gan.evaluation.visual_effect.looks import DISTANCES, Look, Looker, RealLooks
@@ -21,34 +28,35 @@ from medstyle_gan.evaluation.visual_effect.plots import (
     slices_side_by_side,
     spectra,
 )
+from medstyle_gan.evaluation.visual_effect.reader_study import reader_figures
+from medstyle_gan.evaluation.wording import title
 
 _SLICES, _SLICES_QUICK = 12, 6
 _STYLE_VOLUMES, _STYLE_VOLUMES_QUICK = 16, 6
 _SHOWN, _COLUMNS = 4, 2  # slices of each volume, and volumes of each kind
 _TIMES_REAL = "times_real"
 _UNITS = {"spectrum_distance": "dB", "slice_spectrum_distance": "dB"}
+_Given = tuple[Sequence[Subject], Mapping[str, Candidate], Looker, RealLooks]
 
 
 def run(
     subjects: Sequence[Subject],
     candidates: Mapping[str, Candidate],
     context: EvaluationContext,
-    inception: str | Path | None = None,
 ) -> Chapter:
     """Compares how candidates and real style volumes look, without pairs.
 
     Args:
         subjects: held-out scans.
         candidates: the translation first, then the references.
-        context: its style volumes are what is compared with.
-        inception: state dict of torchvision's Inception-v3, whose features are then taken for
-            `kid` and `frechet_distance`; None for the VGG-19 of the context.
+        context: its style volumes are what is compared with. Where it names weights of
+            Inception-v3, `kid` and `frechet_distance` are of its features, else of VGG-19's.
 
     Returns:
         Figures: for each subject `kid`, `sliced_wasserstein`, `gram_distance`,
         `intensity_distance`, `spectrum_distance`, `slice_spectrum_distance` and their
         `times_real`, `slice_consistency` and `checkerboard`; for all subjects together
-        `frechet_distance`.
+        `frechet_distance`; and those of `reader_figures` where readers were asked.
 
     Raises:
         UserError: weights of a feature network are missing or not its own.
@@ -58,42 +66,68 @@ def run(
         raise ValueError("there is no subject to look at")
     plane = context.config.data.plane
     slices = _SLICES_QUICK if context.quick else _SLICES
-    vgg = VGGLooks(context.vgg.weights)
-    network = None if inception is None else InceptionFeatures(inception)
-    look = Looker(vgg, network, plane, slices)
+    look = Looker(*feature_networks(context), plane, slices)
     real, notes = _real_looks(subjects, context, look)
+    told, said = ([], []) if context.reader_study is None else reader_figures(context.reader_study)
     if real is None:
-        return Chapter("visual_effect", (), notes=tuple(notes))
+        return Chapter("visual_effect", tuple(told), notes=(*notes, *said))
     looks: dict[str, list[Look]] = {name: [] for name in candidates}
     times: dict[str, dict[str, list[float]]] = {}
     figures: list[Figure] = []
     spacings = []
-    for subject in subjects:
-        spacings.append(subject.spacing)
-        for name, candidate in candidates.items():
-            seen = look(candidate(subject.scan, subject.mask), subject.mask)
+    among = real.among_themselves  # once, not in every process
+    given: _Given = (subjects, candidates, look, real)
+    for spacing, found in shared_out(_of_subject, given, len(subjects), context.workers):
+        spacings.append(spacing)
+        for name, seen, own in found:
             multiples_of = times.setdefault(name, {})
-            for figure in _figures(seen, real, name, subject.name):
+            for figure in own:
                 figures.append(figure)
                 if figure.name == _TIMES_REAL:
                     multiples_of.setdefault(str(figure.of["distance"]), []).append(figure.value)
-            # Of a hundred subjects all images and Gram matrices would fill the memory.
-            kept = len(looks[name]) < _COLUMNS
-            looks[name].append(seen if kept else replace(seen, images=seen.images[:0], grams={}))
+            looks[name].append(seen)
     for name, each in looks.items():
         figures.append(Figure("frechet_distance", name, _frechet(each, real), better="lower"))
     pictures = [spectra(looks, real), histograms(looks, real)]
-    if real.among_themselves:
+    if among:
         means = {
             name: {metric: _mean(values) for metric, values in metrics.items()}
             for name, metrics in times.items()
         }
         pictures.insert(0, multiples(means))
     aspect = slice_aspect(spacings[0], plane)
-    pictures.append(_slices(looks, real, aspect))
+    pictures.append(_slices(looks, real, aspect, context.mark))
     notes += _how(look, real, looks, slices, plane)
     notes += _spacing_notes(spacings, context)
-    return Chapter("visual_effect", tuple(figures), tuple(pictures), tuple(notes))
+    return Chapter(
+        "visual_effect", (*figures, *told), tuple(pictures), tuple(dict.fromkeys([*notes, *said]))
+    )
+
+
+def _of_subject(
+    given: _Given, index: int
+) -> tuple[tuple[float, float, float], list[tuple[str, Look, list[Figure]]]]:
+    """A subject's voxel size, and of each candidate its look and what is told of it."""
+    subjects, candidates, look, real = given
+    subject = subjects[index]
+    found = []
+    for name, candidate in candidates.items():
+        seen = look(candidate(subject.scan, subject.mask), subject.mask)
+        own = list(_figures(seen, real, name, subject.name))
+        if index >= _COLUMNS:  # of a hundred subjects images would fill the memory
+            seen = replace(seen, images=seen.images[:0])
+        found.append((name, replace(seen, grams={}), own))
+    return subject.spacing, found
+
+
+def feature_networks(context: EvaluationContext) -> tuple[VGGLooks, InceptionFeatures | None]:
+    """The networks that look at images, Inception-v3 where the context names its weights.
+
+    Raises:
+        UserError: weights are missing or not the network's own.
+    """
+    inception = None if context.inception is None else InceptionFeatures(context.inception)
+    return VGGLooks(context.vgg.weights), inception
 
 
 def _figures(look: Look, real: RealLooks, candidate: str, subject: str) -> Iterator[Figure]:
@@ -102,7 +136,7 @@ def _figures(look: Look, real: RealLooks, candidate: str, subject: str) -> Itera
     for name, value in distances.items():
         yield Figure(name, candidate, value, _UNITS.get(name, ""), "lower", subject)
     for name, value in _times_real(distances, real.among_themselves).items():
-        yield Figure(_TIMES_REAL, candidate, value, "×", "lower", subject, {"distance": name})
+        yield Figure(_TIMES_REAL, candidate, value, "× real", "lower", subject, {"distance": name})
     yield Figure("checkerboard", candidate, real.checkerboard(look), "dB", "lower", subject)
     yield Figure("slice_consistency", candidate, real.slice_consistency(look), "", None, subject)
 
@@ -153,7 +187,9 @@ def _frechet(looks: Sequence[Look], real: RealLooks) -> float:
     return frechet_distance(features / scale, real.features / scale)
 
 
-def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float) -> Picture:
+def _slices(
+    looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float, mark: bool
+) -> Picture:
     first = next(iter(looks))
     columns = [(first, looks[first][:_COLUMNS]), ("real", real.looks[:_COLUMNS])]
     shown = []
@@ -162,7 +198,7 @@ def _slices(looks: Mapping[str, Sequence[Look]], real: RealLooks, aspect: float)
             count = len(look.images)
             places = np.unique(np.linspace(0, count - 1, min(_SHOWN, count)).round().astype(int))
             shown.append((heading, [look.images[place, 0].numpy() for place in places]))
-    return slices_side_by_side(shown, aspect)
+    return slices_side_by_side(shown, aspect, {TRANSLATION} if mark else ())
 
 
 def _how(
@@ -188,7 +224,7 @@ def _how(
     among = real.among_themselves
     if among:
         told = ", ".join(
-            f"{name.replace('_', ' ')} {value:.3g}{' dB' if name in _UNITS else ''}"
+            f"{title(name)} {value:.3g}{' dB' if name in _UNITS else ''}"
             for name, value in among.items()
         )
         notes.append(

@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Chart
 
+from medstyle_gan.evaluation.wording import title
+
 PAPER = "#f4f4f1"  # readable in a light and in a dark page alike
 INK = "#222222"
 REAL = "#222222"
@@ -38,7 +40,7 @@ def legend_beside(chart: Chart, panel: Any) -> None:
 
 def said(name: str) -> str:
     """A candidate's or metric's name in words."""
-    return name.replace("_", " ")
+    return title(name)
 
 
 def lines_of(names: Mapping[str, object]) -> dict[str, dict[str, Any]]:

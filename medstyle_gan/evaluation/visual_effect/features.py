@@ -55,6 +55,10 @@ class VGGLooks:
         kind = weights.split(":")[0]
         said = {"imagenet": "ImageNet's weights", "random": "seeded random weights"}
         self.name = f"VGG-19 with {said.get(kind, 'the given weights')}, layer {FEATURE_LAYER}"
+        self._weights = weights
+
+    def __reduce__(self) -> tuple[type[VGGLooks], tuple[str]]:
+        return VGGLooks, (self._weights,)
 
     @torch.no_grad()
     def look(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -104,6 +108,7 @@ class InceptionFeatures(nn.Module):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.name = "Inception-v3 with the given weights, pooled features"
+        self._path = path
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn
             network = inception_v3(weights=None, init_weights=False, aux_logits=True)
         try:
@@ -123,6 +128,9 @@ class InceptionFeatures(nn.Module):
         self._network = network.eval().requires_grad_(False)
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
+
+    def __reduce__(self) -> tuple[type[InceptionFeatures], tuple[str | Path]]:
+        return InceptionFeatures, (self._path,)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

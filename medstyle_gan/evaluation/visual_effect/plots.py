@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medstyle_gan.data.slices import display_image
 from medstyle_gan.evaluation.chapter import Array, Picture
+from medstyle_gan.evaluation.marking import show_slice
 from medstyle_gan.evaluation.visual_effect.drawing import (
     INK,
     PAPER,
@@ -23,6 +24,7 @@ from medstyle_gan.evaluation.visual_effect.looks import Look, RealLooks
 from medstyle_gan.evaluation.visual_effect.spectrum import FREQUENCIES
 
 _BINS = 64
+_SHOWN = 190  # longer side of a slice side by side with others (pixels)
 
 
 def spectra(looks: Mapping[str, Sequence[Look]], real: RealLooks) -> Picture:
@@ -155,13 +157,16 @@ def multiples(times: Mapping[str, Mapping[str, float]]) -> Picture:
 
 
 def slices_side_by_side(
-    columns: Sequence[tuple[str, Sequence[Array]]], aspect: float = 1.0
+    columns: Sequence[tuple[str, Sequence[Array]]],
+    aspect: float = 1.0,
+    made: Collection[str] = (),
 ) -> Picture:
     """Slices of the translation under each other beside real ones.
 
     Args:
         columns: what each column shows and its slices (h, w), of any sizes.
         aspect: height over width of a pixel.
+        made: columns that are marked as synthetic.
     """
     rows = max(len(slices) for _, slices in columns)
     chart = new_chart(1.9 * len(columns) + 0.2, 1.9 * rows + 0.5)
@@ -171,14 +176,8 @@ def slices_side_by_side(
     for column, (heading, slices) in enumerate(columns):
         panels[0][column].set_title(heading, fontsize=9)
         for row, image in enumerate(slices):
-            panels[row][column].imshow(
-                display_image(image[None]),
-                cmap="gray",
-                vmin=-1,
-                vmax=1,
-                aspect=aspect,
-                interpolation="nearest",
-            )
+            panel, shown = panels[row][column], display_image(image[None])
+            show_slice(panel, shown, aspect, mark=heading in made, shown=_SHOWN)
     return Picture(
         "slices",
         png_bytes(chart),

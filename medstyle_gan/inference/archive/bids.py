@@ -17,7 +17,7 @@ from typing import Any
 import medstyle_gan
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.archive.finding import Found
-from medstyle_gan.inference.archive.naming import Clashing, Names
+from medstyle_gan.inference.archive.naming import Clashing, Names, Pseudonyms, name_outputs
 from medstyle_gan.volumes import atomic_file
 
 DESCRIPTION = "synthetic"
@@ -30,49 +30,80 @@ _NAME = re.compile(
 _DATA_TYPES = ("anat", "ct", "dwi", "fmap", "func", "micr", "perf", "pet")
 
 
-def name_derivatives(found: Sequence[Found], suffix: str, clashing: Clashing) -> Names:
+def name_derivatives(
+    found: Sequence[Found], suffix: str, pseudonyms: Pseudonyms | None, clashing: Clashing
+) -> Names:
     """Name the outputs of a BIDS dataset.
 
     Of two scans of one subject that differ in their suffix alone, as `sub-01_T1w` and
-    `sub-01_FLAIR`, each has it in its label: `sub-01_desc-FLAIRSynthetic_T2w`.
+    `sub-01_FLAIR`, each has it in its label: `sub-01_desc-FLAIRSynthetic_T2w`. An input without a
+    BIDS name cannot be translated, but is still called something: as without BIDS.
 
     Args:
         found: the inputs.
         suffix: of the contrast translated into, such as `T2w`.
+        pseudonyms: of inputs whose own names are to be hidden.
         clashing: tells the groups of inputs that cannot have given names.
 
     Raises:
-        UserError: as `derivative_name` does.
+        UserError: the suffix, or no input's name at all, is BIDS.
     """
-    outputs = [derivative_name(one.path, suffix) for one in found]
-    clashes = clashing(outputs)
+    faults = {index: fault for index, one in enumerate(found) if (fault := _fault_of_name(one))}
+    _refuse_suffix(suffix)
+    if len(faults) == len(found):
+        more = f" (nor is one of the other {len(found) - 1} inputs)" if len(found) > 1 else ""
+        raise UserError(f"{faults[0]}{more}")
+    plain = name_outputs(found, pseudonyms, clashing)
+
+    def called(index: int, with_source: bool = False) -> Path:
+        if index in faults:
+            return plain.outputs[index]
+        return derivative_name(found[index].path, suffix, with_source)
+
+    def clashing_derivatives(names: Sequence[Path]) -> list[list[int]]:
+        groups = ([i for i in group if i not in faults] for group in clashing(names))
+        return [group for group in groups if len(group) > 1]
+
+    outputs = [called(index) for index in range(len(found))]
+    clashes = clashing_derivatives(outputs)
     for index in {index for group in clashes for index in group}:
-        outputs[index] = derivative_name(found[index].path, suffix, with_source=True)
-    inputs = [one.relative for one in found]
-    return Names(inputs, outputs, clashing(outputs) if clashes else [])
+        outputs[index] = called(index, with_source=True)
+    inputs = [plain.inputs[i] if i in faults else one.relative for i, one in enumerate(found)]
+    return Names(inputs, outputs, clashing_derivatives(outputs) if clashes else [], faults)
+
+
+def _fault_of_name(found: Found) -> str:
+    """Why an input cannot have a name by the rules of BIDS; empty where it can."""
+    if found.series is not None:
+        return (
+            f"{found.path}: is a DICOM series, which BIDS has no names for; convert it to NIfTI, "
+            "or leave --bids out"
+        )
+    if _NAME.fullmatch(found.path.name) is None:
+        return (
+            f"{found.path}: is not named as BIDS names it (sub-LABEL[_KEY-LABEL...]_SUFFIX.nii.gz)"
+            "; rename it, or leave --bids out"
+        )
+    return ""
+
+
+def _refuse_suffix(suffix: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9]+", suffix):
+        raise UserError(
+            f"--bids {suffix}: a BIDS suffix has letters and digits only, such as --bids T2w"
+        )
 
 
 def derivative_name(file: Path, suffix: str, with_source: bool = False) -> Path:
     """Where in a derivative dataset the translation of a BIDS file goes.
 
     Args:
-        file: its name, and that of its folder, say what it is.
+        file: its name, which is BIDS, and that of its folder say what it is.
         suffix: of the contrast translated into, such as `T2w`.
         with_source: have the suffix of the contrast translated from in the label.
-
-    Raises:
-        UserError: the file's name or the suffix is not BIDS.
     """
-    if not re.fullmatch(r"[A-Za-z0-9]+", suffix):
-        raise UserError(
-            f"--bids {suffix}: a BIDS suffix has letters and digits only, such as --bids T2w"
-        )
     match = _NAME.fullmatch(file.name)
-    if match is None:
-        raise UserError(
-            f"{file}: is not named as BIDS names it (sub-LABEL[_KEY-LABEL...]_SUFFIX.nii.gz); "
-            "rename it, or leave --bids out"
-        )
+    assert match is not None, file
     entities = [part.split("-", 1) for part in match["entities"].split("_") if part]
     known = dict(entities)
     description = known.pop("desc", None)

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import nn
 
-from medstyle_gan.data.resampling import ras_grid, working_grid
+from medstyle_gan.data.resampling import Grid, ras_grid, working_grid
 from medstyle_gan.data.slices import stacked_axis
-from medstyle_gan.data.words import Direction, domains_of
+from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
+from medstyle_gan.inference.archive.array_bytes import array_bytes
 from medstyle_gan.inference.bundles.generators import generator_channels, untrained_generator
 from medstyle_gan.inference.bundles.onnx_graphs import OnnxGenerator
 from medstyle_gan.inference.network.body import is_streamed
@@ -24,6 +25,8 @@ from medstyle_gan.inference.network.foretelling import (
     streaming_arrays,
 )
 from medstyle_gan.inference.network.network import Network
+from medstyle_gan.inference.network.planes import grids_seen
+from medstyle_gan.inference.network.stacks import slices_at_once
 from medstyle_gan.inference.outputs.job import Job
 from medstyle_gan.inference.translator import Translator
 from medstyle_gan.volumes import Volume, VolumeHeader, Workspace
@@ -34,6 +37,8 @@ GIBIBYTE = 2**30
 _LIBRARIES = 0.85 * GIBIBYTE
 # What a file at work takes for slabs and the coarse grid that its body is found on.
 _SLABS = 0.25 * GIBIBYTE
+# What the guided filter takes a pixel (float32 windows of a slice, its moments and mixtures).
+_GUIDED_FILTER = 160
 
 
 @dataclass(frozen=True)
@@ -89,24 +94,32 @@ class MemoryPlan:
         self.workers = workers
         self._known: dict[tuple[Any, ...], int] = {}
 
-    def of_all(self, jobs: Iterable[Job]) -> Estimate | None:
-        """The estimate of the file that takes most; None where no header can be read.
+    def of_all(self, jobs: Iterable[Job]) -> tuple[Estimate | None, list[str]]:
+        """The estimate of the file that takes most of those that fit, and what does not fit.
 
-        Raises:
-            UserError: a file does not fit.
+        One file that is too large, or whose header claims to be, does not stop the others.
+
+        Returns:
+            The estimate, None where no header can be read or nothing fits; and a message for
+            each file that does not fit.
         """
         largest: Estimate | None = None
+        too_large: list[str] = []
         for job in jobs:
-            if job.kind == "picture":
+            if job.kind == "picture" or job.fault:
                 continue
             try:
                 header = job.header()
             except UserError:  # it fails later, with its reason
                 continue
-            estimate = self.of_volume(header, job.uncertainty is not None)
+            try:
+                estimate = self.of_volume(header, job.uncertainty is not None)
+            except UserError as error:
+                too_large.append(f"{job.input}: {error}")
+                continue
             if largest is None or estimate.total > largest.total:
                 largest = estimate
-        return largest
+        return largest, too_large
 
     def of_volume(self, header: VolumeHeader | Volume, uncertainty: bool = False) -> Estimate:
         """How a volume is translated: as many slices at once as fit, its arrays where they do.
@@ -121,35 +134,31 @@ class MemoryPlan:
         geometry, data = header.geometry, self.translator.config.data
         own = ras_grid(geometry.spatial_shape, np.asarray(geometry.affine, dtype=np.float64))
         working = working_grid(own, data.spacing)
-        channels = self.translator.channels[domains_of(self.direction)[1]]
-        voxels, worked = prod(own.shape), prod(working.shape)
-        resampled = 0 if own.same_as(working) else 4 * channels * voxels
-        # As read, prepared, mask, translation, put back, and as written.
-        arrays = (
-            voxels * (header.dtype.itemsize if header.integer else 8)
-            + worked * (4 + 1 + 4 * channels)
-            + resampled
-            + 4 * channels * voxels
-        )
-        if uncertainty:
-            # One translation, the mean and the deviation of all, and that in native units.
-            arrays += worked * (3 * 4 * channels + 4) + (4 * voxels if resampled else 0)
-        fixed = _LIBRARIES + self.workers * _SLABS + self._weights(uncertainty)
         network = self.translator.network(self.direction)
+        arrays = array_bytes(network, header, own, working, uncertainty)
+        fixed = _LIBRARIES + self.workers * _SLABS + self._weights(uncertainty)
+        if network.inference.structure == "preserved":
+            voxels = prod(own.shape)  # the body, on both grids
+            arrays += 4 * prod(working.shape) + (0 if own.same_as(working) else 4 * voxels)
+            across = voxels // own.shape[stacked_axis(data.plane)]
+            fixed += self.workers * across * _GUIDED_FILTER
         unit = "slice"
         if is_streamed(network):  # the whole at once, a few rows of each layer
-            shape = self._streamed_shape(working.shape)
-            fixed += self.workers * streaming_arrays(network, shape)
-            unit, batches = "volume", {1: self._once(streamed_bytes, network, shape)}
+            shapes = self._streamed_shapes(network, working)
+            fixed += self.workers * max(streaming_arrays(network, shape) for shape in shapes)
+            streamed = max(self._once(streamed_bytes, network, shape) for shape in shapes)
+            unit, batches = "volume", {1: streamed}
         elif data.dims == 3:
             # Beside the body's part, MONAI keeps the sums of the windows and of their weights.
-            fixed += 4 * worked * (self.workers + 1 + 2 * channels)
+            sums = self.workers + 1 + 2 * network.out_channels
+            fixed += 4 * prod(working.shape) * sums
             unit, batches = "window", {1: self.network_bytes(1, data.sample_size)}
         else:
-            stacked = stacked_axis(data.plane)
-            size = tuple(n for axis, n in enumerate(working.shape) if axis != stacked)
-            most = self.translator.config.inference.batch_size
-            batches = {batch: self.network_bytes(batch, size) for batch in _batches(most)}
+            most = {size: slices_at_once(network, size) for _, size in _stacks(network, working)}
+            batches = {
+                batch: max(self.network_bytes(min(batch, n), size) for size, n in most.items())
+                for batch in _batches(max(most.values()))
+            }
         for batch, passing in batches.items():
             taken = fixed + (0 if self._on_gpu() else passing)
             left = self.limit - taken
@@ -208,14 +217,11 @@ class MemoryPlan:
             self._known[key] = foretell(network, shape)
         return self._known[key]
 
-    def _streamed_shape(self, working: Sequence[int]) -> tuple[int, ...]:
-        """What goes through at once: at most the whole volume, or all of its slices."""
-        data = self.translator.config.data
-        if data.dims == 3:
-            return self._shape(1, working)
-        stacked = stacked_axis(data.plane)
-        size = tuple(n for axis, n in enumerate(working) if axis != stacked)
-        return self._shape(working[stacked], size)
+    def _streamed_shapes(self, network: Network, working: Grid) -> list[tuple[int, ...]]:
+        """What goes through at once: at most the whole volume, or all slices of a plane."""
+        if network.data.dims == 3:
+            return [self._shape(1, working.shape)]
+        return [self._shape(count, size) for count, size in _stacks(network, working)]
 
     def _shape(self, batch: int, size: Sequence[int]) -> tuple[int, ...]:
         """(B, C, *spatial) of a batch as the generator takes it."""
@@ -239,6 +245,16 @@ class MemoryPlan:
 
     def _on_gpu(self) -> bool:
         return self.translator.device.type != "cpu"
+
+
+def _stacks(network: Network, working: Grid) -> list[tuple[int, tuple[int, ...]]]:
+    """How many slices a network sees of each plane, and their size."""
+    stacks = []
+    for plane, grid in grids_seen(network, working).items():
+        stacked = stacked_axis(plane)
+        size = tuple(n for axis, n in enumerate(grid.shape) if axis != stacked)
+        stacks.append((grid.shape[stacked], size))
+    return stacks
 
 
 def _batches(largest: int) -> list[int]:

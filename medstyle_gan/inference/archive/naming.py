@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,13 @@ class Names:
         inputs: in the manifest.
         outputs: below OUT, with the endings of the inputs' formats.
         clashes: groups of inputs, by their indices, whose outputs still share a name.
+        faults: input, by its index → why it can have no name of the kind that is asked for.
     """
 
     inputs: list[Path]
     outputs: list[Path]
     clashes: list[list[int]]
+    faults: Mapping[int, str] = field(default_factory=dict)
 
 
 def name_outputs(

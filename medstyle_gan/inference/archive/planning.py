@@ -56,12 +56,13 @@ def plan_translation(
 
     Returns:
         the jobs, in order of their outputs' names, which is the same in every process. Inputs
-        whose outputs cannot be told apart are among them, with the reason as their `fault`.
+        whose outputs cannot be told apart, or that have no BIDS name where these are asked for,
+        are among them, with the reason as their `fault`.
 
     Raises:
         UserError: for an input that does not exist, nothing to translate, an output that is an
-            input, names that are not BIDS where asked, and an uncertainty that the model, or the
-            format of its outputs, cannot have.
+            input, no BIDS name at all where these are asked for, and an uncertainty that the
+            model, or the format of its outputs, cannot have.
     """
     out = Path(out)
     kind = _job_kind(translator, direction)
@@ -114,7 +115,7 @@ def _named_jobs(
     names = (
         name_outputs(found, pseudonyms, clashing)
         if bids is None
-        else name_derivatives(found, bids, clashing)
+        else name_derivatives(found, bids, pseudonyms, clashing)
     )
     jobs = [
         replace(job, relative=name, private=pseudonyms is not None and pseudonyms.hides(one))
@@ -127,7 +128,11 @@ def _named_jobs(
                 job,
                 fault=f"{job.input} and {jobs[other].input} would both be written to "
                 f"{job.output}; rename one, or translate each in a call with an -o of its own",
+                told="shares its output's name with another input, which the command named at its "
+                "end",
             )
+    for index, fault in names.faults.items():
+        jobs[index] = replace(jobs[index], fault=fault, told="has no BIDS name, which --bids needs")
     return jobs
 
 
@@ -197,7 +202,8 @@ def _clashes(jobs: Sequence[Job]) -> list[list[int]]:
 
 def _refuse_to_replace_inputs(jobs: Sequence[Job]) -> None:
     inputs = {os.path.realpath(file): file for job in jobs for file in (job.input, *job.files)}
-    for target in (target for job in jobs for target in job.targets):
+    # What fails writes nothing.
+    for target in (target for job in jobs if not job.fault for target in job.targets):
         if (real := os.path.realpath(target)) in inputs:
             raise UserError(
                 f"{target}: this output would replace the input {inputs[real]}; choose "

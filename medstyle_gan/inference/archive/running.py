@@ -136,7 +136,7 @@ def run_translation(
             another process is writing the same files; at the end, where the manifest could
             not be written.
     """
-    for folder in {job.output.parent for job in jobs}:
+    for folder in {job.output.parent for job in jobs if not job.fault}:
         ensure_writable_folder(folder)
     shard = shard or Shard()
     work = _Work(
@@ -202,6 +202,9 @@ class _Work:
     ) -> tuple[Outcome, Row]:
         if job.fault:
             raise UserError(job.fault)
+        if self.memory is not None and job.kind != "picture":
+            # Refused by its header, before a file of terabytes is read for its hash.
+            self.memory.of_volume(job.header(), job.uncertainty is not None)
         stamped = stamp(job.sources)
         digest = hash_files(job.files) if job.files else hash_file(job.input)
         uncertain = job.uncertainty is not None
@@ -277,7 +280,7 @@ def _row(
 def _without_paths(reason: str, job: Job, out: Path | None) -> str:
     """A reason with the names that the manifest has in place of this machine's paths."""
     if job.fault:
-        return "shares its output's name with another input, which the command named at its end"
+        return job.told
     said = reason
     for number, source in enumerate(job.files, start=1):
         said = said.replace(str(source), f"file {number}" if job.private else source.name)

@@ -174,7 +174,7 @@ def _inference(bundle: Bundle) -> dict[str, Any]:
             "in_channels": taken,
             "out_channels": given,
             "dims": bundle.config.data.spatial_dims,
-            **generator.model_dump(mode="json", exclude={"name"}),
+            **generator.model_dump(mode="json", exclude={"name", "background"}),
         },
         "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii*'))",
         "inferer": {

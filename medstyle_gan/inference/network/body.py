@@ -88,6 +88,29 @@ def is_streamed(network: Network) -> bool:
     return not _windowed(network)
 
 
+def window_warnings(network: Network, foreground: np.ndarray) -> tuple[str, ...]:
+    """What to tell of a body that goes through in windows though nobody asked for them.
+
+    Args:
+        network: the generator.
+        foreground: bool `(X, Y, Z)`, the body; not empty.
+
+    Returns:
+        a sentence, or none where the body is seen as a whole, or windows were asked for.
+    """
+    data, wanted = network.data, network.inference.statistics
+    if data.dims != 3 or wanted != "auto" or can_stream(network.generator):
+        return ()
+    sides = [end - begin for begin, end in body_box(foreground)]
+    if all(side <= size for side, size in zip(sides, data.sample_size, strict=True)):
+        return ()
+    return (
+        "went through the network in windows with norms of their own, which can leave seams: "
+        f"a {type(network.generator).__name__} cannot be taken layer by layer (the run or "
+        "safetensors bundle that an ONNX bundle was made from can)",
+    )
+
+
 def _windowed(network: Network) -> bool:
     wanted, known = network.inference.statistics, can_stream(network.generator)
     if wanted == "volume" and not known:

@@ -36,6 +36,7 @@ def translate_mirrored(
         for slab in slabs(total.shape, slow_axis(total)):
             total[slab] = (total[slab] + translated[slab]) * share
             release(total, translated)
+        del translated  # before the next is made
     return total
 
 

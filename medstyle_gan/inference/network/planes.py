@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from medstyle_gan.config.data_section import Plane
 from medstyle_gan.data.body import body_box
 from medstyle_gan.data.preprocessing import Prepared
-from medstyle_gan.data.resampling import resample, working_grid
+from medstyle_gan.data.resampling import Grid, resample, working_grid
 from medstyle_gan.data.slices import stacked_axis, to_slices
 from medstyle_gan.inference.network.network import Network, OnProgress, part_of
 from medstyle_gan.inference.network.stacks import translate_stack
@@ -18,6 +19,7 @@ from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 # Around the body (pixels): more than the generators' first layers look at.
 _MARGIN = 16
+_PLANES: tuple[Plane, ...] = get_args(Plane)
 
 
 def translate_along(
@@ -86,36 +88,61 @@ def translate_three_planes(
     Returns:
         `(C', X, Y, Z)` float32 in [-1, 1]: mean or median, as `inference.fusion` says.
     """
-    planes = get_args(Plane)
-    cubes = _with_cubic_voxels(prepared, network.data.plane)
+    own, slowest = network.data.plane, slow_axis(prepared.array[0])
     units = []
-    for index, plane in enumerate(planes):
-        part = part_of(on_progress, index, len(planes))
-        grid = prepared if plane == network.data.plane else cubes
-        unit = translate_along(plane, network, grid, part)
-        slowest = slow_axis(prepared.array[0])
-        units.append(
-            resample(unit, grid.grid, prepared.grid, prepared.workspace, slowest)
-            if grid is not prepared
-            else unit
-        )
+    for index, (plane, grid) in enumerate(grids_seen(network, prepared.grid).items()):
+        part = part_of(on_progress, index, len(_PLANES))
+        if plane == own:
+            units.append(translate_along(plane, network, prepared, part))
+            continue
+        moved = _on_grid(prepared, grid, plane)
+        unit = translate_along(plane, network, moved, part)
+        units.append(resample(unit, grid, prepared.grid, prepared.workspace, slowest))
+        del unit, moved  # before the next are made
     return _fused(units, network.inference.fusion)
 
 
-def _with_cubic_voxels(prepared: Prepared, plane: Plane) -> Prepared:
-    """The volume with voxels of the same size along all axes, that of a plane's pixels."""
+def grids_seen(network: Network, grid: Grid) -> dict[Plane, Grid]:
+    """The grids on which a network of slices sees a volume, by the planes of these slices.
+
+    Args:
+        network: a network of slices.
+        grid: the working grid.
+    """
+    own = network.data.plane
+    if network.inference.planes != 3:
+        return {own: grid}
+    cubic = _cubic_grid(grid, own)
+    return {plane: grid if plane == own else cubic for plane in _PLANES}
+
+
+def _cubic_grid(grid: Grid, plane: Plane) -> Grid:
+    """The grid with voxels of the same size along all axes, that of a plane's pixels."""
     across = stacked_axis(plane)
-    side = float(np.mean([s for axis, s in enumerate(prepared.spacing) if axis != across]))
-    grid = working_grid(prepared.grid, (side, side, side))
-    if grid.same_as(prepared.grid):
-        return prepared
-    body = prepared.foreground[None].astype(np.float32)
-    space, slowest = prepared.workspace, slow_axis(prepared.array[0])
+    spacing = voxel_sizes(grid.affine)
+    side = float(np.mean([s for axis, s in enumerate(spacing) if axis != across]))
+    cubic = working_grid(grid, (side, side, side))
+    return grid if cubic.same_as(grid) else cubic
+
+
+def _on_grid(prepared: Prepared, grid: Grid, plane: Plane) -> Prepared:
+    """The volume on another grid, each slice of a plane in one piece.
+
+    In one piece also where the grid is the volume's own: a slice across those of a file has some
+    of every page of it.
+    """
+    space, slowest = prepared.workspace, stacked_axis(plane)
+    share = resample(prepared.foreground[None], prepared.grid, grid, space, slowest)[0]
+    foreground = space.empty(grid.shape, bool, slowest)
+    for slab in slabs(grid.shape, slowest):
+        foreground[slab] = share[slab] > 0
+        release(foreground, share)
+    del share  # before the next is made
     return replace(
         prepared,
         array=resample(prepared.array, prepared.grid, grid, space, slowest),
         affine=grid.affine,
-        foreground=resample(body, prepared.grid, grid, space, slowest)[0] > 0,
+        foreground=foreground,
     )
 
 

@@ -42,7 +42,7 @@ from medstyle_gan.networks import ResNetGenerator, UNetGenerator
 from medstyle_gan.networks.convolutions import OutputConv, ResizeConv
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.precision import at_least_fp32
-from medstyle_gan.networks.resnet import Code, ResidualBlock
+from medstyle_gan.networks.resnet import Code, ResidualBlock, towards_the_ends
 from medstyle_gan.networks.winograd import WinogradConv
 
 _GIBIBYTE = 2**30
@@ -169,7 +169,10 @@ class Walk:
             return maps
         if isinstance(module, ResNetGenerator):
             self._codes = module.instance_codes()
-            return self.through(module.layers, maps)
+            if not module.residual:
+                return self.through(module.layers, maps)
+            kept = self._memory.keep(maps)
+            return Computed([kept, self.through(module.layers, kept)], towards_the_ends)
         if isinstance(module, UNetGenerator):
             maps = self.through(module.unet.model, maps)
             return Computed([maps], lambda x: at_least_fp32(x).tanh())

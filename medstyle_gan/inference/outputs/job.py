@@ -37,6 +37,7 @@ class Job:
             not asked for.
         private: whether nothing that is written may tell the input's own name.
         fault: why nothing can be done, such as another input with the same output.
+        told: the same for the manifest, without paths.
     """
 
     input: Path
@@ -49,6 +50,7 @@ class Job:
     uncertainty: Path | None = None
     private: bool = False
     fault: str = ""
+    told: str = ""
 
     @property
     def targets(self) -> list[Path]:

@@ -64,6 +64,12 @@ def describe_translation(
         "warnings": list(warnings),
         "versions": package_versions(),
     }
+    if translation.gradient_correlation is not None:
+        facts["structure"] = {
+            "what": "a local affine map of the input (guided filter); least correlation of a "
+            "slice's gradients with the input's",
+            "gradient_correlation": round(translation.gradient_correlation, 4),
+        }
     if translation.uncertainty is not None:
         facts["uncertainty"] = {
             "what": "standard deviation (of a sample, over n - 1) of n translations of the input, "

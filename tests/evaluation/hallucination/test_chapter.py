@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,13 @@ def test_marked_lesions_are_compared_before_and_after(ill_subject, context) -> N
     assert values["segmenter_lesion_recall", "flat"] == 1
     assert values["segmenter_false_lesions", "flat"] == 0
     assert any("lesions that were marked" in note for note in found.notes)
+
+
+def test_the_segmenter_of_the_context_is_used_and_said_to_be(ill_subject, context) -> None:
+    task = replace(context, segmenter=lambda array, spacing: ill_subject.labels)
+    found = run([ill_subject], {"translation": lambda scan, mask: -scan}, task)
+    assert "task_dice" in {f.name for f in found.figures}
+    assert any("frozen segmenter saw" in note for note in found.notes)
 
 
 def test_without_collections_their_figures_are_left_out_and_said_so(subjects) -> None:

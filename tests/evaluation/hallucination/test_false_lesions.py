@@ -13,6 +13,7 @@ from medstyle_gan.evaluation.hallucination.blob_detection import (
 from medstyle_gan.evaluation.hallucination.blobs import ball, place
 from medstyle_gan.evaluation.hallucination.expected_mapping import expected_translation
 from medstyle_gan.evaluation.hallucination.false_lesions import false_lesions
+from tests.evaluation import looking_at_phantoms
 
 SPACING = (1.0, 1.0, 1.0)
 
@@ -93,6 +94,15 @@ def test_only_what_neither_scan_nor_truth_shows_is_false(subjects, true_mapping)
     )
     assert len(false_lesions(subject.scan, stronger, *given)) == 1
     assert false_lesions(weaker, stronger, *given) == []
+
+
+@pytest.mark.parametrize("seed", [51, 52, 61])
+def test_the_truth_itself_has_no_false_lesion(seed: int) -> None:
+    one = looking_at_phantoms.subject(seed)
+    given = (one.scan, one.truth, one.mask, one.spacing)
+    # Without the truth beside it, it has: the scan does not foretell all of it.
+    assert len(false_lesions(*given)) > 0
+    assert false_lesions(*given, truth=one.truth) == []
 
 
 def test_references_and_a_constant_have_none(subjects) -> None:

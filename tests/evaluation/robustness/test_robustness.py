@@ -163,12 +163,16 @@ def test_the_chapter_has_curves_slopes_and_pictures(subject) -> None:
     chapter = run([subject], candidates, context)
     keys = [(f.name, f.candidate, f.subject, *sorted(f.of.items())) for f in chapter.figures]
     assert len(set(keys)) == len(keys)
-    assert {f.name for f in chapter.figures} == {"ssim", "slope", "mean_slope", "worst_slope"}
+    assert {f.name for f in chapter.figures} == {
+        *("ssim", "slope", "mean_slope", "worst_slope", "corrupted_ssim"),
+    }
     values = {(f.name, f.candidate, f.of.get("corruption")): f.value for f in chapter.figures}
     assert values["ssim", "doing_nothing", "none"] == pytest.approx(1, abs=1e-5)
     slopes = [values["slope", "translation", name] for name in CORRUPTIONS]
     assert values["mean_slope", "translation", None] == pytest.approx(np.mean(slopes))
     assert values["worst_slope", "translation", None] == pytest.approx(min(slopes))
+    last = [values["ssim", "translation", name] for name in CORRUPTIONS]
+    assert values["corrupted_ssim", "translation", None] == pytest.approx(np.mean(last))
     assert {p.name for p in chapter.pictures} == {"curves", "corrupted_scans"}
     for picture in chapter.pictures:
         with Image.open(io.BytesIO(picture.png)) as image:

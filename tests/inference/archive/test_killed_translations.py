@@ -109,6 +109,26 @@ def test_shards_and_ranks_share_an_archive_out(
     assert all(row["status"] == "done" for row in rows_of(out).values())
 
 
+def test_a_shard_is_shared_out_among_the_processes_of_its_launcher(
+    tmp_path: Path, model: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines with `--shard i/2`, on each of which torchrun has started two processes."""
+    for index in range(6):
+        write_scan(f"in/{index}.nii", shape=(12, 12, 4), seed=index)
+    out = tmp_path / "out"
+    command = ["translate", str(model), str(tmp_path / "in"), "-o", str(out)]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parts = []
+    for shard in ("1/2", "2/2"):
+        for rank in ("0", "1"):
+            before = set(rows_of(out)) if out.exists() else set()
+            monkeypatch.setenv("RANK", rank)
+            assert main([*command, "--shard", shard]) == 0
+            parts.append(sorted(set(rows_of(out)) - before))
+    assert parts == [["0.nii", "4.nii"], ["1.nii", "5.nii"], ["2.nii"], ["3.nii"]]
+    assert all(row["status"] == "done" for row in rows_of(out).values())
+
+
 def test_devices_start_processes_that_share_an_archive_out(
     tmp_path: Path,
     model: Path,
@@ -177,6 +197,33 @@ def test_bids_derivatives_are_a_dataset(tmp_path: Path, model: Path, write_scan:
     assert description["GeneratedBy"][0]["Name"] == "medstyle_gan"
     assert rows_of(out).keys() == {"sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz"}
     assert main(command) == 0
+
+
+def test_a_file_without_a_bids_name_is_told_before_and_fails_alone(
+    tmp_path: Path, model: Path, write_scan: WriteScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan("raw/sub-01/anat/sub-01_T1w.nii.gz")
+    bad, out = write_scan("raw/sub-01/anat/patient.nii.gz", seed=1), tmp_path / "out"
+    command = ["translate", str(model), str(tmp_path / "raw"), "-o", str(out), "--bids", "T2w"]
+    assert main(command) == 1
+    errors = capsys.readouterr().err
+    reason = f"{bad}: is not named as BIDS names it"
+    assert errors.index("1 of 2 inputs will not be translated") < errors.index(
+        "1 of 2 files failed"
+    )
+    assert errors.count(reason) == 2
+    rows = rows_of(out)
+    assert rows.keys() == {
+        "sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz",
+        "sub-01/anat/patient.nii.gz",
+    }
+    failed = rows["sub-01/anat/patient.nii.gz"]
+    assert (failed["status"], failed["warnings"]) == (
+        "failed",
+        "has no BIDS name, which --bids needs",
+    )
+    assert not (out / "sub-01/anat/patient.nii.gz").exists()
+    assert main(command) == 1  # what is done is skipped
 
 
 def test_giving_up_stops_files_at_work_and_leaves_nothing_half(

@@ -14,6 +14,7 @@ import pytest
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, save_bundle
 from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan
+from medstyle_gan.inference.network import stacks
 from medstyle_gan.volumes import Workspace, read_header
 
 from ..conftest import make_bundle, make_config, rotated, textured_body
@@ -25,7 +26,18 @@ def header_of(tmp_path: Path, shape: tuple[int, int, int]) -> object:
     return read_header(path)
 
 
-def test_the_bound_chooses_the_batch_and_refuses_what_cannot_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("side", "most"), [(512, 1), (256, 1), (128, 4), (64, 8)])
+def test_a_cpu_takes_large_slices_one_by_one(tmp_path: Path, side: int, most: int) -> None:
+    translator = Translator.load(make_bundle(make_config(inference={"batch_size": 8})))
+    plan = MemoryPlan(translator, "scan_to_style", 4.0 * GIBIBYTE, workers=1)
+    header = header_of(tmp_path, (side, side, 16))
+    assert plan.of_volume(header).batch_size == most  # type: ignore[arg-type]
+
+
+def test_the_bound_chooses_the_batch_and_refuses_what_cannot_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "_CPU_PIXELS", 2**20)
     config = make_config(inference={"batch_size": 8}, generator={"ngf": 32, "blocks": 2})
     translator = Translator.load(make_bundle(config), precision="fp32")
     header = header_of(tmp_path, (160, 144, 4))
@@ -88,16 +100,19 @@ def limited(fit):
     fit[1]._left = 0  # all arrays in files
     return fit
 
-model, whole_model, small, large, out = map(Path, sys.argv[1:6])
+model, whole_model, planes_model, small, large, thick, out = map(Path, sys.argv[1:8])
 grown = {}
 for name, model, path in (
-    ("small", model, small), ("large", model, large), ("whole", whole_model, small)
+    ("small", model, small), ("large", model, large), ("whole", whole_model, small),
+    ("on disk", planes_model, thick), ("planes", planes_model, thick),
 ):
     translator = Translator.load(model, precision="fp32")
     jobs = plan_translation(translator, [path], out / name)
     plan = MemoryPlan(translator, "scan_to_style", GIBIBYTE * 4, 1)
-    if name == "whole":
-        grown["foretold"] = plan.of_all(jobs).resident / 2**20
+    if name in ("whole", "planes"):
+        estimate, _ = plan.of_all(jobs)
+        grown[f"{name} foretold"] = estimate.resident / 2**20
+        grown[f"{name} arrays"] = estimate.arrays / 2**20
     else:
         plan.fitting = lambda job, fitting=plan.fitting: limited(fitting(job))
     # What an earlier translation has freed but not given back would be used again, uncounted.
@@ -124,6 +139,12 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
         generator={"ngf": 8, "blocks": 1},
     )
     whole_model = save_bundle(make_bundle(whole), folder / "whole")
+    planes = make_config(
+        data={"intensity": percentile},
+        generator={"ngf": 2, "blocks": 1},
+        inference={"batch_size": 2, "planes": 3},
+    )
+    planes_model = save_bundle(make_bundle(planes), folder / "planes")
     rng = np.random.default_rng(0)
     plane = (rng.normal(size=(128, 128, 1)) * 20 + 500).astype(np.int16)
     plane[:16] = plane[-16:] = plane[:, :16] = plane[:, -16:] = 0
@@ -131,9 +152,13 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
         array = np.repeat(plane, count, axis=2)
         array[..., :2] = 0
         nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{name}.nii.gz")
+    # Thick slices: cubic voxels are sixteen times as many.
+    thick = nib.Nifti1Image(np.tile(plane, (2, 2, 20)), np.diag([1.0, 1.0, 16.0, 1.0]))
+    nib.save(thick, folder / "thick.nii.gz")
     process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(model), str(whole_model)]
-        + [str(folder / name) for name in ("small.nii.gz", "large.nii.gz", "out")],
+        [sys.executable, "-c", PROGRAM, str(model), str(whole_model), str(planes_model)]
+        + [str(folder / f"{name}.nii.gz") for name in ("small", "large", "thick")]
+        + [str(folder / "out")],
         capture_output=True,
         text=True,
         check=False,
@@ -151,9 +176,17 @@ def test_a_volume_as_a_whole_takes_what_is_foretold_and_not_much_less(
     grown: dict[str, float],
 ) -> None:
     libraries = 0.85 * 1024
-    assert grown["whole"] <= grown["foretold"] - libraries
+    assert grown["whole"] <= grown["whole foretold"] - libraries
     # All of `inference.feature_memory`, 2 GiB, would be far more.
-    assert grown["whole"] >= 0.25 * (grown["foretold"] - libraries)
+    assert grown["whole"] >= 0.25 * (grown["whole foretold"] - libraries)
+
+
+def test_the_grid_of_three_planes_is_foretold_and_not_much_more(grown: dict[str, float]) -> None:
+    libraries = 0.85 * 1024
+    assert grown["planes"] <= grown["planes foretold"] - libraries, grown
+    assert grown["planes"] >= 0.7 * grown["planes arrays"]
+    # In files: slabs and a batch, of the planes too whose slices go across the volume's own.
+    assert grown["on disk"] <= 0.6 * grown["planes"], grown
 
 
 def test_the_estimate_of_a_small_volume_leaves_out_what_it_cannot_fill(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_bids_names(tmp_path: Path, name: str, expected: str) -> None:
     assert job.sidecar.name == f"{job.output.name.split('.')[0]}.json"
 
 
-def test_names_that_are_not_bids_are_refused(tmp_path: Path) -> None:
+def test_a_call_without_any_bids_name_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "in/patient.nii")
     translator, folder, out = identity_translator(), tmp_path / "in", tmp_path / "out"
     with pytest.raises(UserError, match=r"patient\.nii: is not named as BIDS names it"):
@@ -252,6 +252,25 @@ def test_names_that_are_not_bids_are_refused(tmp_path: Path) -> None:
         plan_translation(translator, [folder], out, bids="T2-w")
     with pytest.raises(UserError, match="names the files itself"):
         plan_translation(translator, [folder / "patient.nii"], tmp_path / "x.nii", bids="T2w")
+    touch(tmp_path, "in/other.nii")
+    with pytest.raises(UserError, match=r"leave --bids out \(nor is one of the other 1 inputs\)"):
+        plan_translation(translator, [folder], out, bids="T2w")
+
+
+def test_a_name_that_is_not_bids_fails_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "in/x/patient.nii", "in/y/patient.nii", "in/y/sub-01_T1w.nii", "in/b.nii.gz")
+    out, inputs = tmp_path / "out", [tmp_path / "in/x", tmp_path / "in/y", tmp_path / "in/b.nii.gz"]
+    jobs = plan_translation(identity_translator(), inputs, out, bids="T2w", uncertainty=False)
+    assert [job.output.name for job in jobs if not job.fault] == ["sub-01_desc-synthetic_T2w.nii"]
+    faulty = [job for job in jobs if job.fault]
+    # Each has a row of its own in the manifest.
+    assert len({job.output for job in faulty}) == len({job.relative for job in faulty}) == 3
+    for job in faulty:
+        assert job.fault.startswith(f"{job.input}: is not named as BIDS names it")
+        assert str(tmp_path) not in job.told
+    # What is not written can replace nothing.
+    inside = plan_translation(identity_translator(), [tmp_path / "in"], tmp_path / "in", bids="T2w")
+    assert sum(bool(job.fault) for job in inside) == 3
 
 
 def test_pseudonyms_hide_names_and_stay_the_same(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import medstyle_gan.inference.archive.kinds as kinds
+import medstyle_gan.inference.translator as translator_module
 from medstyle_gan.data.intensity import FittedScale
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import (
@@ -20,7 +24,7 @@ from medstyle_gan.inference import (
     translate_files,
 )
 from medstyle_gan.inference.outputs.record import hash_of_settings
-from medstyle_gan.volumes import read_volume
+from medstyle_gan.volumes import Volume, read_volume
 from medstyle_gan.volumes.hashing import hash_file
 
 from ..conftest import CANARY, identity_translator, make_bundle, make_config
@@ -288,6 +292,38 @@ def test_several_workers_give_what_one_gives(tmp_path: Path, write_scan: WriteSc
     for index in range(5):
         one, three = ((tmp_path / n / f"{index}.nii.gz").read_bytes() for n in ("1", "3"))
         assert one == three
+
+
+def test_a_file_is_read_while_another_is_in_the_network(
+    tmp_path: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        write_scan(f"in/{index}.nii", seed=index)
+    translator, out = identity_translator(), tmp_path / "out"
+    read, in_network = [], []
+    second = threading.Event()
+    as_volume = translator_module.as_volume
+    generator = translator.generators["scan_to_style"]
+    forward = generator.forward
+
+    def reading(image: Any, *args: Any, **kwargs: Any) -> Volume:
+        volume = as_volume(image, *args, **kwargs)
+        read.append(image)
+        if len(read) == 2:
+            second.set()
+        return volume
+
+    def waiting(x: torch.Tensor) -> torch.Tensor:
+        if not in_network:
+            in_network.append(second.wait(20))
+        return forward(x)
+
+    monkeypatch.setattr(translator_module, "as_volume", reading)
+    monkeypatch.setattr(generator, "forward", waiting)
+    jobs = plan_translation(translator, [tmp_path / "in"], out)
+    outcomes = list(run_translation(translator, jobs, out=out, workers=2))
+    assert in_network == [True]
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
 
 
 def colour_translator(**inference: object) -> Translator:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from torch import nn
 
 from medstyle_gan.cli import main
 from medstyle_gan.cli.translate import warning_of
 from medstyle_gan.config import load_config
 from medstyle_gan.inference import Outcome, Translator, save_bundle
+from medstyle_gan.inference.bundles import generators
 
 from ..conftest import make_bundle, make_config
 
@@ -39,6 +43,23 @@ def test_translates_with_overrides_and_matches_python(
     assert capsys.readouterr().out.startswith("1 translated")
 
 
+def test_a_model_is_loaded_once_for_all_files(
+    tmp_path: Path, model: Path, write_scan: WriteScan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        write_scan(f"in/{index}.nii", shape=(12, 12, 4), seed=index)
+    loads = []
+    read = generators.load_trained_weights
+
+    def counted(network: nn.Module, weights: Any, direction: str) -> nn.Module:
+        loads.append(direction)
+        return read(network, weights, direction)
+
+    monkeypatch.setattr(generators, "load_trained_weights", counted)
+    assert main(["translate", str(model), str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    assert sorted(loads) == ["scan_to_style", "style_to_scan"]
+
+
 def test_both_directions_differ(tmp_path: Path, model: Path, write_scan: WriteScan) -> None:
     path = write_scan("a.nii")
     arrays = []
@@ -62,6 +83,35 @@ def test_bad_file_gives_exit_1_and_is_listed(
     assert "1 translated, 1 failed" in output.out
     assert str(bad) in output.err
     assert (out / "a.nii.gz").exists()
+
+
+def test_a_file_that_claims_too_much_is_told_before_and_fails_alone(
+    tmp_path: Path, model: Path, write_scan: WriteScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, out = write_scan("in/a.nii.gz"), tmp_path / "out"
+    huge = good.with_name("huge.nii")
+    header = nib.Nifti2Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((10**6, 10**6, 1))
+    header.set_sform(np.eye(4), 1)
+    header["vox_offset"] = header.single_vox_offset
+    with huge.open("wb") as file:  # sparse, but as long as its header says
+        file.write(header.binaryblock + bytes(4))
+        file.truncate(544 + 2 * 10**12)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main(["translate", str(model), str(good.parent), "-o", str(out)]) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+    errors = capsys.readouterr().err
+    reason = f"{huge}: --max-memory 4: a volume of 1000000x1000000x1 needs about"
+    told, failed = "1 of 2 inputs will not be translated", "1 of 2 files failed"
+    assert errors.index(told) < errors.index(failed)
+    assert errors.count(reason) == 2
+    assert sorted(path.name for path in out.iterdir()) == ["a.json", "a.nii.gz", "manifest.csv"]
+
+    assert main(["translate", str(model), str(huge), "-o", str(tmp_path / "alone")]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "alone").exists()
+    huge.unlink()  # nothing that copies the folder shall meet it
 
 
 def test_dtype_override_is_written(tmp_path: Path, model: Path, write_scan: WriteScan) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from medstyle_gan.inference import Bundle, Translator, load_bundle, model_hash, 
 from medstyle_gan.inference.bundles.bundle import Graph
 from medstyle_gan.inference.bundles.generators import restore_generator
 from medstyle_gan.inference.bundles.onnx_graphs import OnnxGenerator, graph_of, with_graphs
+from medstyle_gan.inference.network.streaming import can_stream
 
 from ..conftest import make_bundle, make_config
 
@@ -69,19 +71,26 @@ def test_an_empty_slice_comes_out_as_from_the_network(weights: Bundle, graphs: B
 
 
 @pytest.mark.slow
-def test_volumes_of_every_size_come_out_as_from_the_network() -> None:
-    generator = {"name": "unet", "ngf": 2, "levels": 2}
+@pytest.mark.parametrize(
+    "generator",
+    [{"name": "unet", "ngf": 2, "levels": 2}, {"name": "resnet", "ngf": 2, "blocks": 1}],
+    ids=["unet", "resnet"],
+)
+def test_volumes_of_every_size_come_out_as_from_the_network(generator: dict[str, Any]) -> None:
     config = make_config(data={"dims": 3, "sample_size": (8, 8, 8)})
     config = config.model_validate({**config.model_dump(), "generator": generator})
     network = restore_generator(make_bundle(config), "scan_to_style")
     graph = OnnxGenerator(graph_of(network, dims=3))
     for batch, *size in [(1, 8, 8, 8), (2, 12, 8, 20), (3, 8, 16, 12)]:
         compare(network, graph, batch, 1, *size)
+    # A translator says so where it has to cut a volume into windows for it.
+    assert not can_stream(graph)
+    assert can_stream(network)
 
 
 @pytest.mark.slow
 def test_bundle_of_graphs_comes_back_and_tells_what_it_was_made_of(
-    weights: Bundle, graphs: Bundle, folder: Path
+    weights: Bundle, graphs: Bundle, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["model.yaml", "scan_to_style.onnx", "style_to_scan.onnx"]
     assert sorted(p.name for p in folder.iterdir()) == names
@@ -90,6 +99,11 @@ def test_bundle_of_graphs_comes_back_and_tells_what_it_was_made_of(
     assert loaded.graphs == graphs.graphs
     assert loaded.parameters == weights.parameters
     assert loaded.config == weights.config
+    assert main(["info", str(folder)]) == 0
+    card = capsys.readouterr().out
+    assert re.search(r"^format +onnx$", card, re.MULTILINE)
+    assert loaded.hash in card
+    assert f"{weights.parameters['scan_to_style']:,} parameters, grey to colour" in card
 
 
 @pytest.mark.slow

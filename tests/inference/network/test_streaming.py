@@ -12,7 +12,11 @@ from torch import nn
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.network import feature_maps
-from medstyle_gan.inference.network.body import translate_body, translate_whole
+from medstyle_gan.inference.network.body import (
+    translate_body,
+    translate_whole,
+    window_warnings,
+)
 from medstyle_gan.inference.network.network import Network
 from medstyle_gan.inference.network.statistics import SliceMoments, WholeMoments, neighbour_weights
 from medstyle_gan.inference.network.streaming import can_stream, stream
@@ -26,6 +30,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "transpose": {"name": "resnet", "ngf": 4, "blocks": 1, "upsampling": "transpose"},
     "unet": {"name": "unet", "ngf": 4, "levels": 3},
     "switchable": {"name": "switchable", "ngf": 4, "blocks": 1, "code_size": 4},
+    "residual": {"name": "resnet", "ngf": 4, "blocks": 1, "residual": True},
 }
 
 
@@ -216,6 +221,13 @@ def test_unknown_layers_go_by_windows_or_are_refused() -> None:
     assert not can_stream(generator)
     translated, _ = translate_body(network_of(generator, 3), volume, foreground, -1.0)
     np.testing.assert_allclose(translated, 2 * volume, atol=1e-5)
+    (warning,) = window_warnings(network_of(generator, 3), foreground)
+    assert "in windows" in warning
+    assert "a Doubled cannot" in warning
+    small = foreground & (np.indices(foreground.shape) < 8).all(axis=0)  # one window
+    assert window_warnings(network_of(generator, 3), small) == ()
+    assert window_warnings(network_of(generator, 3, statistics="window"), foreground) == ()
+    assert window_warnings(network_of(generator_of(GENERATORS["resize"], 3), 3), foreground) == ()
     with pytest.raises(UserError, match="a Doubled has layers"):
         translate_body(network_of(generator, 3, statistics="volume"), volume, foreground, -1.0)
 
@@ -229,6 +241,15 @@ def test_windows_can_be_asked_for() -> None:
     np.testing.assert_array_equal(asked, translate_windows(network, volume))
     np.testing.assert_array_equal(by_default, translate_whole(network, volume))
     assert np.abs(asked - by_default).max() > 0.01
+
+
+def test_attention_sees_everything_at_once_and_goes_by_windows() -> None:
+    generator = generator_of({"name": "resnet", "ngf": 4, "blocks": 1, "attention": 1}, 3)
+    assert not can_stream(generator)
+    volume, foreground = images((1, 16, 12, 8)), np.ones((16, 12, 8), bool)
+    network = network_of(generator, 3)
+    translated, _ = translate_body(network, volume, foreground, -1.0)
+    np.testing.assert_array_equal(translated, translate_windows(network, volume))
 
 
 def test_a_training_or_wrapped_network_is_not_streamed() -> None:

@@ -6,14 +6,17 @@
   const [start, subject, image, said] = ["start", "subject", "image", "said"]
     .map((name) => document.getElementById("viewer-" + name));
   const canvas = document.getElementById("viewer-canvas");
+  const mark = document.getElementById("viewer-mark");
   let viewer = null;
   const show = async () => {
     const base64 = files[Number(subject.value)][image.value];
     if (!base64) { said.textContent = "there is none"; return; }
+    if (mark && image.value === "translation") mark.hidden = false;
     while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
-    const volume = await niivue.NVImage.loadFromBase64({ base64, name: "volume.nii.gz" });
-    viewer.addVolume(volume);
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    await viewer.loadFromArrayBuffer(bytes.buffer, "volume.nii.gz");
     viewer.drawScene();
+    if (mark) mark.hidden = image.value !== "translation";
     said.textContent = `${subject.selectedOptions[0].text}, ${image.selectedOptions[0].text}`;
   };
   const begin = async () => {

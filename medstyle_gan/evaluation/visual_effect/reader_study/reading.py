@@ -36,10 +36,12 @@ class ReaderStudy:
     Attributes:
         kinds: slice → what it is.
         ratings: of each reader, slice → rating; slices that a reader left out are not in it.
+        model_hash: of the translator that the slices are of; empty where it was not told.
     """
 
     kinds: Mapping[str, Kind]
     ratings: tuple[Mapping[str, Rating], ...]
+    model_hash: str = ""
 
 
 def read_reader_study(folder: str | Path) -> ReaderStudy:
@@ -81,7 +83,7 @@ def read_reader_study(folder: str | Path) -> ReaderStudy:
             )
         readers[reader] = path
         ratings.append(mine)
-    return ReaderStudy(kinds, tuple(ratings))
+    return ReaderStudy(kinds, tuple(ratings), _field(study.key, key, "model_hash", str))
 
 
 def _read_ratings(

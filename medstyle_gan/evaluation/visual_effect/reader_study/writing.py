@@ -38,6 +38,7 @@ def write_reader_study(
     style: Sequence[RealVolume],
     plane: str = "axial",
     seed: int = 0,
+    model_hash: str = "",
 ) -> StudyFiles:
     """Draws real and translated slices, half of each, and writes them with a form.
 
@@ -54,6 +55,8 @@ def write_reader_study(
         style: the real volumes.
         plane: the plane of the slices.
         seed: of the draw, the order and the names.
+        model_hash: of the translator; the key holds it, so that ratings get into no other
+            model's report.
 
     Returns:
         Where everything is. `for_readers` is given to readers, `key` is kept, and what readers
@@ -109,7 +112,10 @@ def write_reader_study(
         identity = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
         _write_form(study, identity, names_of)
         study.key.write_text(
-            json.dumps({"format": FORMAT, "study": identity, "images": key}, indent=1),
+            json.dumps(
+                {"format": FORMAT, "study": identity, "model_hash": model_hash, "images": key},
+                indent=1,
+            ),
             encoding="utf-8",
         )
         (study.for_readers / "README.txt").write_text(

@@ -24,7 +24,8 @@ def folder(tmp_path: Path) -> Path:
     study.key.parent.mkdir()
     study.ratings.mkdir()
     images = {name: {"kind": kind, "of": "x", "slice": 0} for name, kind in KINDS.items()}
-    study.key.write_text(json.dumps({"format": 1, "study": "abc", "images": images}))
+    key = {"format": 1, "study": "abc", "model_hash": "weights", "images": images}
+    study.key.write_text(json.dumps(key))
     return tmp_path
 
 

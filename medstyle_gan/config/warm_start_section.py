@@ -1,0 +1,39 @@
+"""Settings of a training's start on roughly registered scans: `training.warm_start`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
+
+
+class WarmStartConfig(Section):
+    """The first steps, in which generators learn contrast from pseudo-pairs, without a game.
+
+    Scans are registered to style volumes of other subjects: wrong in detail, right in contrast.
+    """
+
+    steps: int = Field(
+        0, ge=0, description="of training.steps, those at the beginning that it takes (0: none)"
+    )
+    pairs: PositiveInt = Field(
+        12, description="registrations at most, spread over scans and subjects (about 10 s each)"
+    )
+    low_pass: float = Field(
+        2.0,
+        ge=0,
+        description="deviation of the Gaussian that a translation and its pseudo-pair are compared "
+        "through (pixels; 0: as they are)",
+    )
+    structure: Weight = Field(
+        0.2, description="weight of 1 - correlation of a translation's edges with its scan's"
+    )
+    learning_rate: float = Field(5e-4, gt=0, description="Adam's, all generators")
+    least_overlap: Probability = Field(
+        0.8, description="registrations whose bodies overlap less are dropped (Dice)"
+    )
+    least_information: Probability = Field(
+        0.6,
+        description="registrations that share less than this part of what the median one shares "
+        "are dropped (normalised mutual information above 1)",
+    )

@@ -1,0 +1,287 @@
+"""Pseudo-pairs: each scan with style volumes of other subjects, registered to it and cached.
+
+Their anatomy agrees roughly and their contrast is right. They come from training data alone: the
+collections that are given hold no subject that is held out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from medstyle_gan.config.warm_start_section import WarmStartConfig
+from medstyle_gan.data.cache_entry import write_slices
+from medstyle_gan.data.cache_files import cache_file, entry_lock
+from medstyle_gan.data.cached_foreground import array_and_foreground
+from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
+from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, register
+from medstyle_gan.data.slices import from_slices, to_slices
+from medstyle_gan.errors import UserError
+
+# Part of every key: raise it when the layout of the files changes.
+_FORMAT_VERSION = 1
+# Below this ratio of volumes a deformation all but folds.
+_LEAST_VOLUME = 0.1
+# A weight is a share: stored as it is.
+_SHARE = FittedScale(center=0.0, half_range=1.0, clip=False)
+_OFF = "set training.warm_start.steps=0"
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoPair:
+    """A scan and a style volume of another subject on its grid.
+
+    Attributes:
+        scan: as it is in its collection.
+        style: the registered style volume, sliced as the scan is.
+        weight: 1 where the pair can be believed: inside the style volume, where both bodies or
+            neither are; 0 elsewhere.
+        information: normalised mutual information inside the body, from 1 to 2.
+        overlap: Dice of both bodies.
+    """
+
+    scan: CachedVolume
+    style: CachedVolume
+    weight: CachedVolume
+    information: float
+    overlap: float
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoPairs:
+    """The pseudo-pairs of a training.
+
+    Attributes:
+        kept: those that can be learned from.
+        dropped: why each of the others cannot.
+    """
+
+    kept: tuple[PseudoPair, ...]
+    dropped: tuple[str, ...]
+
+    @property
+    def by_subject(self) -> tuple[tuple[PseudoPair, ...], ...]:
+        """The pairs of each scan's subject, in a fixed order."""
+        groups: dict[str, list[PseudoPair]] = {}
+        for pair in self.kept:
+            groups.setdefault(pair.scan.item.subject, []).append(pair)
+        return tuple(tuple(groups[subject]) for subject in sorted(groups))
+
+    def describe(self) -> str:
+        """One line, without names."""
+        information = np.mean([pair.information for pair in self.kept])
+        overlap = np.mean([pair.overlap for pair in self.kept])
+        line = (
+            f"{len(self.kept)} pseudo-pairs of {len(self.by_subject)} subjects (normalised mutual "
+            f"information {information:.3f}, overlap {overlap:.2f} on average)"
+        )
+        if self.dropped:
+            line += f"; {len(self.dropped)} dropped: {', '.join(sorted(set(self.dropped)))}"
+        return line
+
+
+def make_pseudo_pairs(
+    scan: CachedCollection,
+    style: CachedCollection,
+    config: WarmStartConfig,
+    plane: str,
+    folder: Path,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PseudoPairs:
+    """Register scans and style volumes of other subjects, one pair at a time, and cache them.
+
+    The same volumes, settings and seed give the same pairs. Memory holds one pair.
+
+    Args:
+        scan: scans that are trained on.
+        style: style volumes that are trained on.
+        config: its `pairs`, `least_overlap` and `least_information` are used.
+        plane: that the volumes were sliced in.
+        folder: the cache.
+        seed: of the choice of pairs and the registrations.
+        on_progress: called with (pairs done, pairs in all).
+
+    Raises:
+        UserError: the style collection holds pictures, both hold one and the same subject, or no
+            registration is good enough.
+    """
+    if any(volume.is_picture for volume in (*scan, *style)):
+        raise UserError(
+            "training.warm_start registers volumes, and a collection has pictures; " + _OFF
+        )
+    chosen = choose_partners(scan, style, config.pairs, seed)
+    if not chosen:
+        raise UserError(
+            "training.warm_start needs scans and style volumes of different subjects, and all that "
+            "are trained on are of one (data.subject_pattern tells subjects); " + _OFF
+        )
+    entries: list[tuple[PseudoPair, float] | None] = []
+    for done, (a, b) in enumerate(chosen, start=1):
+        entries.append(_open(scan[a], style[b], plane, folder, seed))
+        if on_progress:
+            on_progress(done, len(chosen))
+    return _good_enough(entries, config)
+
+
+def choose_partners(
+    scan: CachedCollection, style: CachedCollection, limit: int, seed: int
+) -> list[tuple[int, int]]:
+    """Which scan is registered with which style volume: positions of both.
+
+    Every scan gets its first partner before any gets a second, and partners of different subjects
+    before several of one. Known are subjects by their names; the order depends on the seed and on
+    what volumes hold.
+    """
+
+    def order(*volumes: CachedVolume) -> bytes:
+        keys = [volume.path.stem for volume in volumes]
+        return hashlib.sha256(json.dumps([seed, keys]).encode()).digest()
+
+    scans = sorted(range(len(scan)), key=lambda a: order(scan[a]))
+    wishes: dict[int, list[int]] = {}
+    for a in scans:
+        groups = [
+            sorted(positions, key=lambda b, a=a: order(scan[a], style[b]))  # type: ignore[misc]
+            for subject, positions in style.by_subject
+            if subject != scan[a].item.subject
+        ]
+        groups.sort(key=lambda group, a=a: order(scan[a], style[group[0]]))  # type: ignore[misc]
+        longest = max((len(group) for group in groups), default=0)
+        wishes[a] = [g[turn] for turn in range(longest) for g in groups if turn < len(g)]
+    rounds = max((len(wish) for wish in wishes.values()), default=0)
+    every = [(a, wishes[a][turn]) for turn in range(rounds) for a in scans if turn < len(wishes[a])]
+    return every[:limit]
+
+
+def _good_enough(
+    entries: list[tuple[PseudoPair, float] | None], config: WarmStartConfig
+) -> PseudoPairs:
+    dropped = ["no overlap found" for entry in entries if entry is None]
+    kept: list[PseudoPair] = []
+    found = [entry for entry in entries if entry is not None]
+    median = float(np.median([pair.information - 1 for pair, _ in found])) if found else 0.0
+    for pair, least_volume in found:
+        if pair.overlap < config.least_overlap:
+            dropped.append(f"bodies overlap by less than {config.least_overlap:g}")
+        elif least_volume < _LEAST_VOLUME:
+            dropped.append("the deformation folds")
+        elif pair.information - 1 < config.least_information * median:
+            dropped.append("shares much less information than others")
+        else:
+            kept.append(pair)
+    if not kept:
+        raise UserError(
+            f"training.warm_start: none of {len(entries)} registrations of scans with style "
+            f"volumes is good enough ({', '.join(sorted(set(dropped)))}); look at both collections "
+            f"with medstyle check, lower training.warm_start.least_overlap, or {_OFF}"
+        )
+    return PseudoPairs(tuple(kept), tuple(dropped))
+
+
+# ---------------------------------------------------------------------------------- cache
+
+
+def _open(
+    scan: CachedVolume, style: CachedVolume, plane: str, folder: Path, seed: int
+) -> tuple[PseudoPair, float] | None:
+    """A pair out of the cache, made first where it is not there; None where it failed."""
+    facts = [_FORMAT_VERSION, REGISTRATION_VERSION, sitk.Version_VersionString(), seed, plane]
+    text = json.dumps([*facts, scan.path.stem, style.path.stem])
+    key = hashlib.sha256(text.encode()).hexdigest()
+    arrays = [folder / f"{key}.{part}.npy" for part in ("style", "weight")]
+    record = folder / f"{key}.pair.json"
+    entry = _read(record, arrays)
+    if entry is None:
+        with entry_lock(folder, key):
+            entry = _read(record, arrays)  # another run may have made it while this one waited
+            if entry is None:
+                entry = _make(scan, style, plane, seed, arrays)
+                _write(record, entry, arrays)
+    if "information" not in entry:
+        return None
+    own = replace(
+        scan,
+        item=style.item,
+        path=arrays[0],
+        shape=(scan.shape[0], style.shape[1], *scan.shape[2:]),
+        channels=style.channels,
+        scale=style.scale,
+        integer=style.integer,
+        background=style.background,
+        _loaded={},
+    )
+    weight = replace(
+        own,
+        path=arrays[1],
+        shape=(scan.shape[0], 1, *scan.shape[2:]),
+        channels=1,
+        scale=_SHARE,
+        integer=False,
+        background=0.0,
+        _loaded={},
+    )
+    pair = PseudoPair(scan, own, weight, entry["information"], entry["overlap"])
+    return pair, float(entry["least_volume"])
+
+
+def _make(
+    scan: CachedVolume, style: CachedVolume, plane: str, seed: int, arrays: list[Path]
+) -> dict[str, Any]:
+    """Register, write both arrays, and return the facts: none where no overlap was found."""
+    fixed = Anatomy(*array_and_foreground(scan, plane), scan.spacing)
+    moving = Anatomy(*array_and_foreground(style, plane), style.spacing)
+    found = register(fixed, moving, seed)
+    if found is None:
+        return {}
+    channels = from_slices(style.slices[:, : style.shape[1]], plane)
+    warped = np.stack(
+        [found.warp(channel, fixed, style.spacing, style.fill) for channel in channels]
+    )
+    inside, body = (
+        found.warp(mask.astype(np.float32), fixed, style.spacing, 0.0) > 0.5
+        for mask in (np.ones(moving.array.shape, bool), moving.foreground)
+    )
+    weight = (inside & (body == fixed.foreground)).astype(np.float32)
+    for path, array in zip(arrays, (warped, weight[None]), strict=True):
+        with cache_file(path) as file:
+            write_slices(file, to_slices(array, plane))
+    return {
+        "shape": list(scan.shape),
+        "information": found.information,
+        "overlap": found.overlap,
+        "least_volume": found.least_volume,
+    }
+
+
+def _read(record: Path, arrays: list[Path]) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(record.read_text())
+        if not entry:
+            return entry
+        voxels = entry["shape"][0] * int(np.prod(entry["shape"][2:]))
+        whole = all(path.stat().st_size > 4 * voxels for path in arrays)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None  # absent, or damaged: it is made (again)
+    return entry if whole else None
+
+
+def _write(record: Path, entry: dict[str, Any], arrays: list[Path]) -> None:
+    """Written last: an entry without facts does not exist, and its arrays take no space."""
+    try:
+        with cache_file(record) as file:
+            file.write(json.dumps(entry).encode())
+    except BaseException:
+        for path in arrays:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,72 @@
+"""What generators learn in a training's first steps: contrast, from pseudo-pairs, without a game.
+
+A pseudo-pair's anatomy is that of another subject (see `data/pseudo_pairs.py`): what is compared
+is smoothed over the errors of a registration, and edges are held to those of the input itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from medstyle_gan.config.loss_section import ScheduledLossConfig, StructureLossConfig
+from medstyle_gan.config.warm_start_section import WarmStartConfig
+from medstyle_gan.data.words import DOMAINS, Direction
+from medstyle_gan.losses.low_pass import low_pass_l1
+from medstyle_gan.methods.structure_terms import StructureTerms
+from medstyle_gan.methods.vgg_regularizer import Term
+
+
+class WarmStart:
+    """The terms of the warm start, for any method whose generators translate by themselves.
+
+    Args:
+        config: the `training.warm_start` section.
+        steps: of the whole training.
+        slices: that an image has as channels.
+    """
+
+    def __init__(self, config: WarmStartConfig, steps: int, slices: int = 1) -> None:
+        self.config = config
+        edges = ScheduledLossConfig(weight=config.structure)
+        self._structure = StructureTerms(
+            StructureLossConfig(gradient_correlation=edges), steps, slices
+        )
+
+    def acts(self, step: int) -> bool:
+        """Whether a step belongs to the warm start.
+
+        Args:
+            step: steps done before it.
+        """
+        return step < self.config.steps
+
+    def ends(self, step: int) -> bool:
+        """Whether a step is the first after a warm start."""
+        return 0 < self.config.steps == step
+
+    def terms(
+        self,
+        generators: Mapping[str, nn.Module],
+        directions: Sequence[Direction],
+        real: Mapping[str, Tensor],
+        weight: Tensor,
+    ) -> dict[str, Term]:
+        """The terms of a pseudo-pair, in every direction.
+
+        Args:
+            generators: by direction.
+            directions: that they translate in.
+            real: domain → images `(B, C, *spatial)` of pseudo-pairs.
+            weight: `(B, 1 or slices, *spatial)`, where the pairs can be believed.
+        """
+        terms: dict[str, Term] = {}
+        translated: dict[str, Tensor] = {}
+        for direction in directions:
+            source, target = DOMAINS[direction]
+            translated[target] = generators[direction](real[source])
+            value = low_pass_l1(translated[target], real[target], self.config.low_pass, weight)
+            terms[f"warm_start_{direction}"] = Term(value, 1.0)
+        held = self._structure(0, real, translated)
+        return terms | {f"warm_start_{name}": term for name, term in held.items()}

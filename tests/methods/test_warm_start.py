@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from medstyle_gan.config import load_config
+from medstyle_gan.errors import UserError
+from medstyle_gan.methods import TrainedMethod
+from tests.methods.training_steps import NO_VGG, Batch, Watch, fit, images, made, settings
+
+STEPS = 3
+
+
+def _batch(seed: int, warm: bool) -> Batch:
+    batch = images(seed)
+    return {**batch, "weight": torch.ones(2, 1, 16, 16)} if warm else batch
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[TrainedMethod, dict[str, Any], Watch]:
+    config = settings(*NO_VGG, f"training.warm_start.steps={STEPS}", "training.batch_size=2")
+    method = made(config)
+    start = {name: p.detach().clone() for name, p in method.named_parameters()}
+    watch = fit(method, [_batch(seed, seed < STEPS) for seed in range(STEPS + 2)])
+    return method, start, watch
+
+
+def test_generators_learn_alone(trained: tuple[TrainedMethod, dict[str, Any], Watch]) -> None:
+    _, start, watch = trained
+    weights = watch.snapshots[STEPS - 1]["weights"]
+    for name, value in start.items():
+        assert torch.equal(weights[name], value) == ("discriminator" in name), name
+    for logged in watch.logged[:STEPS]:
+        losses = {name for name in logged if name.startswith("loss/")}
+        assert losses == {
+            "loss/generator",
+            *(
+                f"loss/warm_start_{term}{way}"
+                for way in ("scan_to_style", "style_to_scan")
+                for term in ("", "gradient_correlation_")
+            ),
+        }
+        assert logged["learning_rate/generator"] == pytest.approx(5e-4)
+        assert logged["learning_rate/discriminator"] == 0
+
+
+def test_then_the_game_begins_with_fresh_optimizers(
+    trained: tuple[TrainedMethod, dict[str, Any], Watch],
+) -> None:
+    _, _, watch = trained
+    for generators, discriminators in (s["optimizers"] for s in watch.snapshots[:STEPS]):
+        assert generators
+        assert not discriminators
+    for number, snapshot in enumerate(watch.snapshots[STEPS:], start=1):
+        for optimizer in snapshot["optimizers"]:
+            assert {float(state["step"]) for state in optimizer.values()} == {number}
+    logged = watch.logged[STEPS]
+    assert "loss/adversarial_scan_to_style" in logged
+    assert not any("warm_start" in name for name in logged)
+    assert logged["learning_rate/generator"] == pytest.approx(2e-4)
+
+
+def test_accumulated_parts_give_the_gradients_of_the_whole() -> None:
+    gradients = []
+    for parts in (["training.batch_size=2"], ["training.batch_size=1", "training.accumulate=2"]):
+        config = settings(*NO_VGG, "training.warm_start.steps=1", *parts)
+        gradients.append(fit(made(config), [_batch(0, True)]).gradients[0])
+    whole, added = gradients
+    assert whole.keys() == added.keys()
+    for name in whole:
+        assert torch.allclose(whole[name], added[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_a_gradient_of_everything_is_there_for_several_processes() -> None:
+    config = settings(*NO_VGG, "training.warm_start.steps=1", "training.batch_size=2")
+    training = config.training.model_copy(update={"devices": 2})
+    method = made(config)
+    method.config = config.model_copy(update={"training": training})
+    method.manual_backward = lambda loss: loss.backward()
+    method._add_gradients(_batch(0, True), 1.0, 0)
+    for name, parameter in method.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool((parameter.grad == 0).all()) == ("discriminator" in name), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.steps=5", "training.warm_start.steps=6"], "set training.warm_start.steps to 5"),
+        (["method.name=adain", "training.warm_start.steps=1"], "training.warm_start.steps=0"),
+    ],
+)
+def test_what_cannot_be_started_warm_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(None, overrides)
