@@ -103,7 +103,8 @@ def limited(fit):
 model, whole_model, planes_model, small, large, thick, out = map(Path, sys.argv[1:8])
 grown = {}
 for name, model, path in (
-    ("small", model, small), ("large", model, large), ("whole", whole_model, small),
+    # What the first translation of a kind loads would count for the one that comes first.
+    ("warm-up", planes_model, small), ("small", model, small), ("large", model, large), ("whole", whole_model, small),
     ("on disk", planes_model, thick), ("planes", planes_model, thick),
 ):
     translator = Translator.load(model, precision="fp32")
@@ -186,7 +187,7 @@ def test_the_grid_of_three_planes_is_foretold_and_not_much_more(grown: dict[str,
     assert grown["planes"] <= grown["planes foretold"] - libraries, grown
     assert grown["planes"] >= 0.7 * grown["planes arrays"]
     # In files: slabs and a batch, of the planes too whose slices go across the volume's own.
-    assert grown["on disk"] <= 0.6 * grown["planes"], grown
+    assert grown["on disk"] <= grown["planes"] - 0.35 * grown["planes arrays"], grown
 
 
 def test_the_estimate_of_a_small_volume_leaves_out_what_it_cannot_fill(tmp_path: Path) -> None:
