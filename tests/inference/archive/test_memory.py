@@ -104,7 +104,8 @@ model, whole_model, planes_model, small, large, thick, out = map(Path, sys.argv[
 grown = {}
 for name, model, path in (
     # What the first translation of a kind loads would count for the one that comes first.
-    ("warm-up", planes_model, small), ("small", model, small), ("large", model, large), ("whole", whole_model, small),
+    ("warm-up", planes_model, small),
+    ("small", model, small), ("large", model, large), ("whole", whole_model, small),
     ("on disk", planes_model, thick), ("planes", planes_model, thick),
 ):
     translator = Translator.load(model, precision="fp32")
