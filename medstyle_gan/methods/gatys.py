@@ -189,7 +189,7 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
             def told(number: int, evaluation: Evaluation, scale: int = scale) -> None:
                 guidance.on_iteration(Iteration(scale, number, evaluation.loss, evaluation.parts))
 
-            picture = descend(
+            descent = descend(
                 objective,
                 start,
                 optimizer=self.method.optimizer,
@@ -200,7 +200,12 @@ class Gatys(StyleTransfer[GatysContent, GatysStyle, Tensor]):
                 patience=self.method.patience,
                 on_iteration=told,
                 on_message=guidance.on_message,
-            ).picture
+            )
+            picture = descent.picture
+            if descent.ended == "converged" and guidance.start is None:  # not for every slice
+                guidance.on_message(
+                    f"converged after {len(descent.curve)} of {self.method.steps} iterations"
+                )
         assert picture is not None
         return picture
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from functools import cache
 
 import pytest
@@ -167,6 +168,17 @@ def test_scales_go_from_coarse_to_fine_each_from_the_one_before() -> None:
     assert {iteration.scale for iteration in told} == {2}
     content = method.encode_content(image(0, size=(64, 64)))
     assert [tuple(x.shape[-2:]) for x in content.images] == [(16, 16), (32, 32), (64, 64)]
+
+
+@pytest.mark.parametrize(("start", "lines"), [(None, 1), (image(0), 0)])
+def test_an_early_end_is_told_but_not_of_every_slice(start: Tensor | None, lines: int) -> None:
+    method = gatys("method.steps=50", "method.tolerance=0.5", "method.patience=2")
+    told: list[str] = []
+    guidance = Guidance(start=start, on_message=told.append)
+    style = method.encode_style([StyleReference([image(1)], 1.0)])
+    method.transfer(method.encode_content(image(0)), style, guidance)
+    assert len(told) == lines
+    assert all(re.fullmatch(r"converged after \d+ of 50 iterations", line) for line in told)
 
 
 def test_tiles_change_nothing() -> None:
