@@ -13,6 +13,11 @@ from PIL import Image
 
 from medstyle_gan.evaluation.chapter import TRANSLATION, Picture, Subject
 from medstyle_gan.evaluation.hallucination.pictures import draw_pictures
+from medstyle_gan.evaluation.hallucination.subject_findings import (
+    Settings,
+    SubjectFindings,
+    subject_findings,
+)
 from medstyle_gan.evaluation.interpretability.plots import attribution_maps, difference_maps
 from medstyle_gan.evaluation.interpretability.region import region_at
 from medstyle_gan.evaluation.marking import marked_slice
@@ -62,6 +67,13 @@ def pixels(picture: Picture | Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L")).astype(int)
 
 
+def findings_of(subject: Subject) -> SubjectFindings:
+    settings = Settings(
+        seed=0, rounds=1, unit=None, looks=False, segmenter=None, style_scale=None, shown=True
+    )
+    return subject_findings(subject, all_candidates("true", [subject]), settings)
+
+
 def made_pictures(subject: Subject) -> dict[str, tuple[Made, set[int], int]]:
     """Name → the picture with and without mark, its marked columns, and how many there are."""
     candidates = all_candidates("true", [subject])
@@ -73,8 +85,8 @@ def made_pictures(subject: Subject) -> dict[str, tuple[Made, set[int], int]]:
     looks = [("translation", [subject.scan[:, :, 4]]), ("real", [subject.scan[:, :, 4]])]
 
     def inserted(mark: bool) -> np.ndarray:
-        found = draw_pictures(subject, 0, candidates, (), mark)
-        return pixels(next(p for p in found if p.name == "inserted_lesions"))
+        drawn = draw_pictures(subject, findings_of(subject), (), mark)
+        return pixels(next(p for p in drawn if p.name == "inserted_lesions"))
 
     return {
         "montage": (lambda mark: pixels(views_montage(views, mark)), {1}, 4),
