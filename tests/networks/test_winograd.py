@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medstyle_gan.networks import ResNetGenerator, UNetGenerator, VGG19Features, winograd
-from medstyle_gan.networks.winograd import WinogradConv, with_fewer_multiplications
+from medstyle_gan.networks.winograd import WinogradConv, winograd_pays, with_fewer_multiplications
 
 CPU = torch.device("cpu")
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -104,7 +104,18 @@ def test_a_vgg19_with_it_is_the_same_network() -> None:
         faster(x)
 
 
-def test_a_generator_translates_the_same() -> None:
+@pytest.mark.parametrize(("abilities", "pays"), [({}, True), ({"avx512_f": True}, False)])
+def test_it_pays_where_the_library_has_none_of_its_own(
+    abilities: dict[str, bool], pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert winograd_pays(CPU, "fp32") is pays
+    assert not winograd_pays(CPU, "bf16")
+    assert not winograd_pays(torch.device("cuda"), "fp32")
+
+
+def test_a_generator_translates_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # a CPU without AVX-512
     torch.manual_seed(0)
     generator = ResNetGenerator(1, 1, ngf=48, blocks=2).eval()
     x = torch.randn(2, 1, 24, 32)
