@@ -23,3 +23,14 @@ def test_every_subject_in_order(workers: int) -> None:
 def test_one_subject_starts_no_process() -> None:
     ((process, _),) = shared_out(work, torch.zeros(1), 1, 4)
     assert process == os.getpid()
+
+
+def _threads_of(given: str, index: int) -> str | None:
+    return os.environ.get(given)
+
+
+def test_libraries_of_each_worker_have_its_share_of_the_cores() -> None:
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    found = list(shared_out(_threads_of, "OPENBLAS_NUM_THREADS", 2, workers=2))
+    assert found == [str(max(1, (os.cpu_count() or 1) // 2))] * 2
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == before
