@@ -19,6 +19,11 @@ class WarmStartConfig(Section):
     pairs: PositiveInt = Field(
         12, description="registrations at most, spread over scans and subjects (about 10 s each)"
     )
+    refine: bool = Field(
+        True,
+        description="registered volumes are aligned in detail too, by local correlation (about "
+        "20 s each); sharper translations",
+    )
     low_pass: float = Field(
         2.0,
         ge=0,

@@ -23,6 +23,7 @@ from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.local_registration import LOCAL_VERSION, align_locally
 from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, register
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
@@ -127,7 +128,7 @@ def make_pseudo_pairs(
         )
     entries: list[tuple[PseudoPair, float] | None] = []
     for done, (a, b) in enumerate(chosen, start=1):
-        entries.append(_open(scan[a], style[b], plane, folder, seed))
+        entries.append(_open(scan[a], style[b], plane, folder, seed, config.refine))
         if on_progress:
             on_progress(done, len(chosen))
     return _good_enough(entries, config)
@@ -192,10 +193,12 @@ def _good_enough(
 
 
 def _open(
-    scan: CachedVolume, style: CachedVolume, plane: str, folder: Path, seed: int
+    scan: CachedVolume, style: CachedVolume, plane: str, folder: Path, seed: int, refine: bool
 ) -> tuple[PseudoPair, float] | None:
     """A pair out of the cache, made first where it is not there; None where it failed."""
     facts = [_FORMAT_VERSION, REGISTRATION_VERSION, sitk.Version_VersionString(), seed, plane]
+    if refine:
+        facts.append(LOCAL_VERSION)
     text = json.dumps([*facts, scan.path.stem, style.path.stem])
     key = hashlib.sha256(text.encode()).hexdigest()
     arrays = [folder / f"{key}.{part}.npy" for part in ("style", "weight")]
@@ -205,7 +208,7 @@ def _open(
         with entry_lock(folder, key):
             entry = _read(record, arrays)  # another run may have made it while this one waited
             if entry is None:
-                entry = _make(scan, style, plane, seed, arrays)
+                entry = _make(scan, style, plane, seed, arrays, refine)
                 _write(record, entry, arrays)
     if "information" not in entry:
         return None
@@ -235,7 +238,12 @@ def _open(
 
 
 def _make(
-    scan: CachedVolume, style: CachedVolume, plane: str, seed: int, arrays: list[Path]
+    scan: CachedVolume,
+    style: CachedVolume,
+    plane: str,
+    seed: int,
+    arrays: list[Path],
+    refine: bool,
 ) -> dict[str, Any]:
     """Register, write both arrays, and return the facts: none where no overlap was found."""
     fixed = Anatomy(*array_and_foreground(scan, plane), scan.spacing)
@@ -252,6 +260,9 @@ def _make(
         for mask in (np.ones(moving.array.shape, bool), moving.foreground)
     )
     weight = (inside & (body == fixed.foreground)).astype(np.float32)
+    if refine:
+        within = weight * fixed.foreground
+        warped, _ = align_locally(fixed.array, warped, within, scan.spacing)
     for path, array in zip(arrays, (warped, weight[None]), strict=True):
         with cache_file(path) as file:
             write_slices(file, to_slices(array, plane))
