@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import zipfile
 from collections.abc import Mapping
 from functools import cache
@@ -126,6 +127,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # what bytes that are no state dict raise is anybody's guess
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            # Torch's own message advises to run whatever code the file holds.
+            reason = "damaged, or with other objects than tensors"
         raise UserError(
             f"vgg.weights={path}: cannot be read as a state dict ({reason}); {_EXPECTED}"
         ) from error

@@ -193,3 +193,11 @@ def test_random_weights_follow_their_seed_and_leave_the_global_state_alone() -> 
     again, other = random_weights(7), random_weights(8)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv1_1.weight"], other["conv1_1.weight"])
+
+
+def test_no_advice_to_run_code_that_a_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / "vgg19.pth"
+    torch.save({"features.0.weight": Path("an object")}, path)
+    with pytest.raises(UserError, match="other objects than tensors") as error:
+        load_vgg19_weights(str(path))
+    assert "weights_only" not in str(error.value)
