@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -149,12 +150,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser, positionals=False)
 
 
+def threads_beside(workers: int) -> dict[str, str]:
+    """Environment that holds the libraries of this process to its share of the cores.
+
+    Beside workers, threads of all cores wait for each other more than they work.
+
+    Args:
+        workers: processes that subjects are shared out to; one leaves everything as it is.
+
+    Returns:
+        Nothing where the user has set it.
+    """
+    if workers < 2 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluates; 0, or 3 where the verdict is one that `--fail-on` forbids.
 
     Raises:
         UserError: for what is no model, unusable data, and an output that exists.
     """
+    # Before NumPy and torch are imported: they look once.
+    os.environ.update(threads_beside(args.workers))
     from medstyle_gan.evaluation.evaluating import Settings, evaluate
 
     if args.print_thresholds:

@@ -11,6 +11,7 @@ from typing import Any
 from bench.fresh_process import run_program
 from bench.scaling import TARGET, distinct_cores
 from bench.settings import WITHOUT_VGG, bench_config
+from medstyle_gan.cli.evaluate import threads_beside
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.training import train
@@ -195,4 +196,11 @@ def _evaluated(
 ) -> dict[str, Any]:
     used = ",".join(map(str, cores))
     folders = (model, phantoms.pairs, phantoms.style, out)
-    return run_program("evaluation_process.py", *folders, chapters, str(workers), used)
+    return run_program(
+        "evaluation_process.py",
+        *folders,
+        chapters,
+        str(workers),
+        used,
+        environment=threads_beside(workers),  # as `medstyle evaluate` does
+    )
