@@ -29,7 +29,7 @@ def part(script, monkeypatch: pytest.MonkeyPatch):
 def test_translation_is_told_apart_and_robustness_has_a_target_of_its_own(part, monkeypatch):
     turns = iter((10.0, 30.0, 20.0))
 
-    def run_program(name: str, *arguments: object) -> dict:
+    def run_program(name: str, *arguments: object, environment: object) -> dict:
         seconds = next(turns)
         return {
             "threads": 2,
@@ -49,7 +49,7 @@ def test_translation_is_told_apart_and_robustness_has_a_target_of_its_own(part, 
 def test_two_workers_are_compared_with_one_on_as_many_cores(part, monkeypatch):
     asked = []
 
-    def run_program(name: str, *arguments: object) -> dict:
+    def run_program(name: str, *arguments: object, environment: object) -> dict:
         *_, workers, cores = arguments
         asked.append((workers, len(str(cores).split(","))))
         return {"seconds": {"fidelity": 40.0 if workers == "1" else 25.0}}
