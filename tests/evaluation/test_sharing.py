@@ -31,6 +31,6 @@ def _threads_of(given: str, index: int) -> str | None:
 
 def test_libraries_of_each_worker_have_its_share_of_the_cores() -> None:
     before = os.environ.get("OPENBLAS_NUM_THREADS")
-    found = list(shared_out(_threads_of, "OPENBLAS_NUM_THREADS", 2, workers=2))
+    found = list(shared_out(_threads_of, "OPENBLAS_NUM_THREADS", 2, 2, start="fork"))
     assert found == [str(max(1, (os.cpu_count() or 1) // 2))] * 2
     assert os.environ.get("OPENBLAS_NUM_THREADS") == before

@@ -98,6 +98,8 @@ def run_case(case: dict[str, Any], rank: int) -> dict[str, Any]:
         recorder.notes["refused"] = str(error)
     except SystemExit as end:
         recorder.notes["exit"] = end.code
+    finally:
+        fit.make_trainer = make_trainer  # type: ignore[attr-defined]
     return recorder.notes | {"spoken": spoken, "ddp": ddp}
 
 
