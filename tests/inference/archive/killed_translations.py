@@ -29,11 +29,13 @@ def start(arguments: list[str]) -> int:
 
 
 def outputs(out: Path) -> list[Path]:
-    """What has a name that a user sees."""
+    """What has a name that a user sees; temporary folders may go while it is looked for."""
+    found = (Path(folder, name) for folder, _, names in os.walk(out) for name in names)
     return [
         path
-        for path in out.rglob("*.nii.gz")
-        if not any(part.startswith(".") for part in path.relative_to(out).parts)
+        for path in found
+        if path.name.endswith(".nii.gz")
+        and not any(part.startswith(".") for part in path.relative_to(out).parts)
     ]
 
 
