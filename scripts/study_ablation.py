@@ -23,7 +23,7 @@ from typing import Any
 if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.insert(0, scripts)
 
-from bench.command import arguments, parse, run, say, show
+from bench.command import arguments, parse, run, say, seeds, show
 
 _LIST = Path(__file__).resolve().parents[1] / "configs" / "studies" / "ablation.yaml"
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scans", metavar="PATH", help="scan collection")
     parser.add_argument("--style", metavar="PATH", help="style collection")
     parser.add_argument("--pairs", metavar="DIR", help="pairs to tell the figures of")
-    parser.add_argument("--seeds", type=_seeds, help="of each entry (default: 0,1,2)")
+    parser.add_argument("--seeds", type=seeds, help="of each entry (default: 0,1,2)")
     parser.add_argument("--report", metavar="MD", help="write the table here too")
     args = parse(parser, argv, {"seeds": ([0, 1, 2], [0]), "list": (str(_LIST), str(_LIST))})
     return run(Path(__file__), args, _measure)
@@ -72,16 +72,6 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
             with atomic_file(path) as file:
                 file.write(("\n".join(lines) + "\n").encode())
     return result
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of seeds, such as 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"{text} has a seed twice, or one below 0")
-    return seeds
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from typing import Any
 if (scripts := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.insert(0, scripts)
 
-from bench.command import arguments, parse, positive, run, say, show
+from bench.command import arguments, parse, positive, run, say, seeds, show
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the table and writes the JSON; returns the exit code."""
     parser = arguments(__doc__)
     parser.add_argument(
-        "--seeds", type=_seeds, help="a pair of runs each, such as 0,1,2 (default: that)"
+        "--seeds", type=seeds, help="a pair of runs each, such as 0,1,2 (default: that)"
     )
     parser.add_argument("--steps", type=positive, help="of each run (default: 600)")
     args = parse(parser, argv, {"seeds": ([0, 1, 2], [0]), "steps": (600, 8)})
@@ -38,16 +38,6 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     result = study_lazy_vgg(args.overrides, args.seeds, args.steps, args.quick, say)
     show(study_lines(result))
     return {"quick": args.quick, "lazy_vgg": result}
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of seeds, such as 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"{text} has a seed twice, or one below 0")
-    return seeds
 
 
 if __name__ == "__main__":

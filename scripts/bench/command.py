@@ -143,3 +143,14 @@ def verdicts(part: Mapping[str, Any]) -> list[str]:
             line += f"  (rounds {spread[0]:.3f} to {spread[1]:.3f})"
         lines.append(line)
     return lines
+
+
+def seeds(text: str) -> list[int]:
+    """An argument such as `0,1,2`."""
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of seeds, such as 0,1,2") from None
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"{text} has a seed twice, or one below 0")
+    return seeds
