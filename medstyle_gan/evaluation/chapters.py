@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +10,7 @@ from importlib import import_module
 
 from medstyle_gan.evaluation.chapter import Candidate, Chapter, ChapterName, Subject
 from medstyle_gan.evaluation.context import EvaluationContext
-from medstyle_gan.evaluation.sharing import process_context
+from medstyle_gan.evaluation.sharing import libraries_held_to, process_context, threads_each
 
 Run = Callable[[Sequence[Subject], Mapping[str, Candidate], EvaluationContext], Chapter]
 OnProgress = Callable[[int, int], None]
@@ -72,7 +71,8 @@ class SubjectProcesses:
             run = _run(name)
             found = (run(subjects[i : i + 1], candidates, context) for i in indices)
         else:
-            found = self._started().map(_run_one, [name] * len(subjects), indices)
+            with libraries_held_to(threads_each(self._workers)):  # processes begin here
+                found = self._started().map(_run_one, [name] * len(subjects), indices)
         parts: list[Chapter] = []
         for part in found:
             parts.append(part)
@@ -82,7 +82,7 @@ class SubjectProcesses:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            threads = max(1, (os.cpu_count() or 1) // self._workers)
+            threads = threads_each(self._workers)
             given = pickle.dumps(self._given), threads
             self._pool = ProcessPoolExecutor(self._workers, process_context(), _begin, given)
         return self._pool

@@ -56,18 +56,23 @@ def shared_out(
     if workers < 2:
         yield from (work(given, index) for index in range(count))
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = threads_each(workers)
     context = process_context() if start is None else multiprocessing.get_context(start)
     pickled = pickle.dumps((work, given))
     with ProcessPoolExecutor(workers, context, _begin, (pickled, threads)) as pool:
-        with _libraries_held_to(threads):
+        with libraries_held_to(threads):
             results = pool.map(_work_on, range(count))  # processes, or their server, begin here
         for found in results:
             yield pickle.loads(found)
 
 
+def threads_each(workers: int) -> int:
+    """Each worker's share of the cores, at least one."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
 @contextmanager
-def _libraries_held_to(threads: int) -> Iterator[None]:
+def libraries_held_to(threads: int) -> Iterator[None]:
     """Processes that begin here have so many threads in each library.
 
     Each library looks once, as it is loaded. NumPy's would take all cores in every worker: two
