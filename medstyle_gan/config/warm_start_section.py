@@ -19,6 +19,11 @@ class WarmStartConfig(Section):
     pairs: PositiveInt = Field(
         12, description="registrations at most, spread over scans and subjects (about 10 s each)"
     )
+    align: bool = Field(
+        True,
+        description="after a registration, deform until the edges of both volumes meet (some "
+        "seconds a pair)",
+    )
     low_pass: float = Field(
         2.0,
         ge=0,
