@@ -1,7 +1,7 @@
 """Pseudo-pairs: each scan with style volumes of other subjects, registered to it and cached.
 
-Their anatomy agrees roughly and their contrast is right. They come from training data alone: the
-collections that are given hold no subject that is held out.
+Their contrast is right, and their anatomy agrees as far as edges could be matched. They come from
+training data alone: the collections that are given hold no subject that is held out.
 """
 
 from __future__ import annotations
