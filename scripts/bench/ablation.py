@@ -15,10 +15,14 @@ import torch
 import yaml
 
 from bench.machine import describe_machine
+from bench.plain_grid import score_plainly
+from bench.trust import TRUST, trust_figures
 from medstyle_gan.config import Config, load_config
+from medstyle_gan.data import find_collection, prepare_collection
 from medstyle_gan.data.phantom import write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import compare_pairs, find_pairs, score_comparison
+from medstyle_gan.evaluation.subjects import pair_subjects
 from medstyle_gan.inference import Translator
 from medstyle_gan.inference.bundles.bundle import package_versions
 from medstyle_gan.training import train
@@ -27,6 +31,13 @@ from medstyle_gan.training.run_folder import RunFolder
 
 METRICS = ("psnr", "ssim", "mae", "spearman")
 _HEADS = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "spearman": "Spearman"}
+_TRUST_HEADS = {
+    "slice_consistency": "slice consistency",
+    "spectrum": "spectrum, dB off",
+    "checkerboard": "checkerboard, dB",
+    "lesion_recall": "lesion recall",
+    "false_lesions": "false lesions",
+}
 _SCORE = "validation/score_scan_to_style"
 _NOTHING = "doing nothing"
 # Given by the study's own options, or decided by it.
@@ -239,16 +250,27 @@ def _figures(run: Path, config: Config) -> dict[str, Any]:
         "model_hash": translator.model_hash,
         "pairs": [],
         "nothing": [],
+        "trust": [],
         "validation": validation_figures(RunFolder(run).path / "metrics.csv"),
     }
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
         references = {_NOTHING: lambda scan, inside: scan}
-        for comparison in compare_pairs(translator, pairs, config, references, ("network",)):
-            for row in score_comparison(comparison):
+        for comparison in compare_pairs(translator, pairs, config, references):
+            # By the protocol of the figures that were measured for other code.
+            native = comparison.grid == "native"
+            rows = score_plainly(comparison) if native else score_comparison(comparison)
+            for row in rows:
                 kind = {_NOTHING: "nothing"}.get(row.name, "pairs")
                 values = {metric: getattr(row, metric) for metric in METRICS}
-                figures[kind].append({"pair": row.subject, **values})
+                figures[kind].append({"pair": f"{row.subject}, {row.grid}", **values})
+        style = prepare_collection(
+            find_collection(config.data.style or "", config.data.subject_pattern),
+            config.data,
+            "style",
+        )
+        subjects = pair_subjects(pairs, config.data, show_names=True)
+        figures["trust"] = trust_figures(translator, config, subjects, style)
     return figures
 
 
@@ -295,8 +317,8 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
         "",
         f"Written by `scripts/study_ablation.py` on {result['date']}: {data}, "
         f"{' or '.join(map(str, sorted(steps)))} steps, seeds {seeds}. Means over seeds ± half "
-        "the range between them; masked, [-1, 1] units, at the network's grid, of the last step's "
-        "model.",
+        "the range between them; masked, [-1, 1] units, of the last step's model; at the network's "
+        "grid, and by the protocol of `scripts/bench/plain_grid.py`.",
         "",
         f"Machine: {machine['gpu'] or machine['cpu']}, {machine['cores']} cores, "
         f"{abilities or 'no AVX2'}, {machine['threads']} threads, torch {machine['torch']}, "
@@ -318,6 +340,21 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
         for name, entry in entries.items():
             cells = [_cell([r["pairs"][number][m] for r in entry["runs"]], m) for m in METRICS]
             lines.append(f"| {name} | {' | '.join(cells)} |")
+    if any_entry["runs"][0]["trust"]:
+        lines += [
+            "",
+            "## Sharpness and lesions",
+            "",
+            "Means over pairs: by `scripts/bench/trust.py`, whose measures are those of "
+            "`medstyle evaluate`; `truth` is the true style volumes.",
+            "",
+            *_header(list(_TRUST_HEADS.values())),
+        ]
+        true = [_of_pairs(any_entry["runs"][0], f"true_{name}") for name in TRUST]
+        lines.append(f"| truth | {' | '.join(_cell([value], '') for value in true)} |")
+        for name, entry in entries.items():
+            cells = [_cell([_of_pairs(r, key) for r in entry["runs"]], key) for key in TRUST]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     heads = {
         "score": "score, last step (larger is better; −1: doing nothing)",
         "chosen_step": "step chosen by it",
@@ -329,6 +366,12 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
         cells = [_cell([r["validation"][key] for r in entry["runs"]], key) for key in heads]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _of_pairs(run: Mapping[str, Any], name: str) -> float | None:
+    """The mean of a figure of trust over a run's pairs."""
+    values = [own[name] for own in run["trust"] if name in own]
+    return statistics.mean(values) if values else None
 
 
 def _header(heads: Sequence[str]) -> list[str]:
