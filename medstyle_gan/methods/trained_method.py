@@ -308,6 +308,9 @@ class TrainedMethod(L.LightningModule, ABC):
             facts = BatchFacts.of(batch)
             with self.step_clock.part("generators"):
                 terms, translated = self.generator_terms(real, position, facts)
+                terms |= self.warm_start.kept_terms(
+                    self.generators, self.directions, real, translated, batch
+                )
             terms |= self.structure(self.step, real, translated, facts.masks)
             with self.step_clock.part("discriminators"):
                 judged = self.discriminator_terms(real, translated, position, facts)

@@ -76,6 +76,8 @@ class Prepared:
                 f"; the first {training.warm_start.steps} steps are a warm start on "
                 + data.pseudo_pairs.describe()
             )
+        if training.warm_start.kept:
+            warm += "; pseudo-pairs are kept in the game"
         compiled = ", compiled," if training.compile else ""
         chosen = ""
         if training.precision == "auto":
@@ -125,7 +127,8 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         data.on_progress = None
     data.setup("fit")
     refuse_differences(flat_fields(data.fingerprint()), "the data")
-    if state is None or state["step"] < config.training.warm_start.steps:
+    warm = config.training.warm_start
+    if state is None or state["step"] < warm.steps or warm.kept:
         with FilesProgress("registering") as progress:
             data.on_progress = progress.show if show_progress else None
             first_on_machine(data.prepare_warm_start)
