@@ -38,6 +38,7 @@ _TRUST_HEADS = {
     "lesion_recall": "lesion recall",
     "false_lesions": "false lesions",
 }
+_WHOLE = ("chosen_step", "seconds", "peak_memory_mib")
 _SCORE = "validation/score_scan_to_style"
 _NOTHING = "doing nothing"
 # Given by the study's own options, or decided by it.
@@ -252,6 +253,9 @@ def _figures(run: Path, config: Config) -> dict[str, Any]:
         "nothing": [],
         "trust": [],
         "validation": validation_figures(RunFolder(run).path / "metrics.csv"),
+        "cost": cost_figures(
+            RunFolder(run).path / "metrics.csv", config.training.global_batch_size
+        ),
     }
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
@@ -294,6 +298,28 @@ def validation_figures(path: Path) -> dict[str, float | int | None]:
         "chosen_psnr": float(chosen["validation/psnr"]) if paired else None,
         "best_psnr": max(paired) if paired else None,
     }
+
+
+def cost_figures(path: Path, batch: int = 1) -> dict[str, float | None]:
+    """What a run took, of `metrics.csv`.
+
+    Args:
+        path: the file.
+        batch: samples a step.
+
+    Returns:
+        `seconds` of its steps, without registrations, preparing and validating, and
+        `peak_memory_mib`; None where a row does not tell.
+    """
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("samples_per_second")]
+    seconds, before = 0.0, 0
+    for row in rows:
+        step = int(row["step"])
+        seconds += batch * (step - before) / max(float(row["samples_per_second"]), 1e-9)
+        before = step
+    peaks = [float(row["peak_memory_mib"]) for row in rows if row.get("peak_memory_mib")]
+    return {"seconds": seconds or None, "peak_memory_mib": max(peaks, default=None)}
 
 
 def _without_places(config: Config) -> dict[str, Any]:
@@ -365,6 +391,11 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
     for name, entry in entries.items():
         cells = [_cell([r["validation"][key] for r in entry["runs"]], key) for key in heads]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    costs = {"seconds": "seconds of steps", "peak_memory_mib": "peak memory, MiB"}
+    lines += ["", "## Cost", "", *_header(list(costs.values()))]
+    for name, entry in entries.items():
+        cells = [_cell([r["cost"][key] for r in entry["runs"]], key) for key in costs]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
@@ -388,5 +419,5 @@ def _cell(values: Sequence[float | None], metric: str) -> str:
 
 
 def _number(value: float, metric: str) -> str:
-    digits = 0 if metric == "chosen_step" else 2 if metric.endswith("psnr") else 3
+    digits = 0 if metric in _WHOLE else 2 if metric.endswith("psnr") else 3
     return f"{value:.{digits}f}"
