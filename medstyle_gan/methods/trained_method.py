@@ -268,6 +268,8 @@ class TrainedMethod(L.LightningModule, ABC):
         elif self.warm_start.ends(self.step):
             for optimizer in optimizers:  # moments of other losses would lead astray
                 getattr(optimizer, "optimizer", optimizer).state.clear()
+            # With a decay of 0.999 a game of 700 steps would be left half blurred by the start.
+            self.ema.begin_again()
         for optimizer, rate in zip(optimizers, rates.values(), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor

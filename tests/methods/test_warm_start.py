@@ -56,6 +56,16 @@ def test_then_the_game_begins_with_fresh_optimizers(
     for number, snapshot in enumerate(watch.snapshots[STEPS:], start=1):
         for optimizer in snapshot["optimizers"]:
             assert {float(state["step"]) for state in optimizer.values()} == {number}
+        # The moving average begins again with the game: u updates weigh (1 + u) / (10 + u).
+        assert snapshot["ema"]["updates"] == number
+    assert [s["ema"]["updates"] for s in watch.snapshots[:STEPS]] == [1, 2, 3]
+    before, after = (watch.snapshots[STEPS - 1 + i] for i in (0, 1))
+    key = "scan_to_style.layers.1.weight"
+    average, average_after = (
+        s["generators"]["scan_to_style"]["layers.1.weight"] for s in (before["ema"], after["ema"])
+    )
+    expected = 0.1 * average + 0.9 * after["weights"][key]
+    assert torch.allclose(average_after, expected, atol=1e-6)
     logged = watch.logged[STEPS]
     assert "loss/adversarial_scan_to_style" in logged
     assert not any("warm_start" in name for name in logged)
