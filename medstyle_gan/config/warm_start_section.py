@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
@@ -13,6 +15,7 @@ class WarmStartConfig(Section):
     Scans are registered to style volumes of other subjects: wrong in detail, right in contrast.
     """
 
+    name: Literal["registered"] = "registered"
     steps: int = Field(
         0, ge=0, description="of training.steps, those at the beginning that it takes (0: none)"
     )
