@@ -134,4 +134,4 @@ def test_a_map_is_made_of_the_collections_where_it_is_wanted(
     both = {"scans": str(folders.scans), "style": str(folders.style), "data": data}
     with pytest.raises(UserError, match="good enough; or leave --registered-map out"):
         registered_map(without, out / "model", make=True, **both)
-    assert [len(subjects) for subjects in seen[0]] == [2, 2]
+    assert [len(subjects) for subjects in seen[0]] == [3, 3]
