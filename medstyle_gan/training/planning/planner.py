@@ -219,8 +219,9 @@ def _estimate(config: Config, cost: StepCost, machine: Machine) -> Estimate:
     every = min(config.loss.perceptual.every_n_steps, config.loss.style.every_n_steps)
     step = step_seconds(cost, every, precision, machine)
     warm = config.training.warm_start
-    registered = isinstance(warm, WarmStartConfig) and warm.steps > 0
-    registrations = REGISTRATION_SECONDS * warm.pairs if registered else 0.0
+    registrations = 0.0
+    if isinstance(warm, WarmStartConfig) and warm.steps:
+        registrations = REGISTRATION_SECONDS * warm.pairs
     return Estimate(
         operations=cost.mean_operations(every),
         gflops=machine.gflops[precision],
