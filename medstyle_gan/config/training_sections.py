@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -60,6 +61,12 @@ class TrainingConfig(Section):
         description="stop with a checkpoint after this long (90m, 12h, 3d, HH:MM:SS or "
         "D-HH:MM:SS, from the command's start; null: no limit)",
     )
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _of_the_only_kind_once(cls, given: object) -> object:
+        """Models and checkpoints from before there were two kinds hold no name."""
+        return {"name": "registered", **given} if isinstance(given, Mapping) else given
 
     @field_validator("warm_start")
     @classmethod

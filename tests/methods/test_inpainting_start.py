@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medstyle_gan.config import load_config
+from medstyle_gan.config import Config, load_config
 from medstyle_gan.config.inpainting_section import InpaintingStartConfig
 from medstyle_gan.config.warm_start_section import WarmStartConfig
 from medstyle_gan.errors import UserError
@@ -206,6 +206,8 @@ def test_what_a_warm_start_was_is_what_it_is_without_a_name() -> None:
     registered = load_config(None, ["training.warm_start.pairs=3"]).training.warm_start
     assert isinstance(registered, WarmStartConfig)
     assert registered.name == "registered"
+    older = Config.model_validate({"training": {"warm_start": {"steps": 3, "pairs": 4}}})
+    assert older.training.warm_start == WarmStartConfig(steps=3, pairs=4)
     feedforward = load_config(None, ["method.name=feedforward", *HOLES])
     assert isinstance(feedforward.training.warm_start, InpaintingStartConfig)
 
