@@ -12,7 +12,8 @@ from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
 class WarmStartConfig(Section):
     """The first steps, in which generators learn contrast from pseudo-pairs, without a game.
 
-    Scans are registered to style volumes of other subjects: wrong in detail, right in contrast.
+    Scans are registered to style volumes of other subjects: right in contrast, and in detail where
+    edges could be matched.
     """
 
     name: Literal["registered"] = "registered"
@@ -20,13 +21,18 @@ class WarmStartConfig(Section):
         0, ge=0, description="of training.steps, those at the beginning that it takes (0: none)"
     )
     pairs: PositiveInt = Field(
-        12, description="registrations at most, spread over scans and subjects (about 10 s each)"
+        20, description="registrations at most, spread over scans and subjects (about 10 s each)"
+    )
+    align: bool = Field(
+        True,
+        description="after a registration, deform until the edges of both volumes meet (some "
+        "seconds a pair)",
     )
     low_pass: float = Field(
-        2.0,
+        0.0,
         ge=0,
         description="deviation of the Gaussian that a translation and its pseudo-pair are compared "
-        "through (pixels; 0: as they are)",
+        "through (pixels; 0: as they are; 1 to 2 where they are not aligned)",
     )
     structure: Weight = Field(
         0.2, description="weight of 1 - correlation of a translation's edges with its scan's"

@@ -1,7 +1,7 @@
 """Pseudo-pairs: each scan with style volumes of other subjects, registered to it and cached.
 
-Their anatomy agrees roughly and their contrast is right. They come from training data alone: the
-collections that are given hold no subject that is held out.
+Their contrast is right, and their anatomy agrees as far as edges could be matched. They come from
+training data alone: the collections that are given hold no subject that is held out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.intensity import FittedScale
-from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, register
+from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
+from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, Registered, register
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
 
@@ -105,7 +106,7 @@ def make_pseudo_pairs(
     Args:
         scan: scans that are trained on.
         style: style volumes that are trained on.
-        config: its `pairs`, `least_overlap` and `least_information` are used.
+        config: its `pairs`, `align`, `least_overlap` and `least_information` are used.
         plane: that the volumes were sliced in.
         folder: the cache.
         seed: of the choice of pairs and the registrations.
@@ -127,7 +128,7 @@ def make_pseudo_pairs(
         )
     entries: list[tuple[PseudoPair, float] | None] = []
     for done, (a, b) in enumerate(chosen, start=1):
-        entries.append(_open(scan[a], style[b], plane, folder, seed))
+        entries.append(_open(scan[a], style[b], plane, folder, seed, config.align))
         if on_progress:
             on_progress(done, len(chosen))
     return _good_enough(entries, config)
@@ -192,10 +193,11 @@ def _good_enough(
 
 
 def _open(
-    scan: CachedVolume, style: CachedVolume, plane: str, folder: Path, seed: int
+    scan: CachedVolume, style: CachedVolume, plane: str, folder: Path, seed: int, align: bool
 ) -> tuple[PseudoPair, float] | None:
     """A pair out of the cache, made first where it is not there; None where it failed."""
     facts = [_FORMAT_VERSION, REGISTRATION_VERSION, sitk.Version_VersionString(), seed, plane]
+    facts += [ALIGNMENT_VERSION] if align else []
     text = json.dumps([*facts, scan.path.stem, style.path.stem])
     key = hashlib.sha256(text.encode()).hexdigest()
     arrays = [folder / f"{key}.{part}.npy" for part in ("style", "weight")]
@@ -205,7 +207,7 @@ def _open(
         with entry_lock(folder, key):
             entry = _read(record, arrays)  # another run may have made it while this one waited
             if entry is None:
-                entry = _make(scan, style, plane, seed, arrays)
+                entry = _make(scan, style, plane, seed, align, arrays)
                 _write(record, entry, arrays)
     if "information" not in entry:
         return None
@@ -235,7 +237,12 @@ def _open(
 
 
 def _make(
-    scan: CachedVolume, style: CachedVolume, plane: str, seed: int, arrays: list[Path]
+    scan: CachedVolume,
+    style: CachedVolume,
+    plane: str,
+    seed: int,
+    align: bool,
+    arrays: list[Path],
 ) -> dict[str, Any]:
     """Register, write both arrays, and return the facts: none where no overlap was found."""
     fixed = Anatomy(*array_and_foreground(scan, plane), scan.spacing)
@@ -243,12 +250,13 @@ def _make(
     found = register(fixed, moving, seed)
     if found is None:
         return {}
+    aligned = _aligned(found, fixed, moving, style.fill) if align else found
     channels = from_slices(style.slices[:, : style.shape[1]], plane)
     warped = np.stack(
-        [found.warp(channel, fixed, style.spacing, style.fill) for channel in channels]
+        [aligned.warp(channel, fixed, style.spacing, style.fill) for channel in channels]
     )
     inside, body = (
-        found.warp(mask.astype(np.float32), fixed, style.spacing, 0.0) > 0.5
+        aligned.warp(mask.astype(np.float32), fixed, style.spacing, 0.0) > 0.5
         for mask in (np.ones(moving.array.shape, bool), moving.foreground)
     )
     weight = (inside & (body == fixed.foreground)).astype(np.float32)
@@ -261,6 +269,16 @@ def _make(
         "overlap": found.overlap,
         "least_volume": found.least_volume,
     }
+
+
+def _aligned(found: Registered, fixed: Anatomy, moving: Anatomy, fill: float) -> Registered:
+    """The registration, then a deformation of what it leaves."""
+    near = found.warp(moving.array, fixed, moving.spacing, fill)
+    inside = found.warp(np.ones_like(moving.array), fixed, moving.spacing, 0.0) > 0.5
+    compared = fixed.foreground & inside
+    if not compared.any():
+        return found
+    return found.then(align_locally(fixed.array, near, compared, fixed.spacing), fixed)
 
 
 def _read(record: Path, arrays: list[Path]) -> dict[str, Any] | None:

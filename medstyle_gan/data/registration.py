@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -68,6 +68,20 @@ class Registered:
     information: float
     overlap: float
     least_volume: float
+
+    def then(self, displacement: NDArray[np.float32], fixed: Anatomy) -> Registered:
+        """With a displacement of the fixed volume's places before it; figures stay as they are.
+
+        Args:
+            displacement: (3, X, Y, Z) along X, Y and Z (mm).
+            fixed: whose voxels it is given at.
+        """
+        vectors = np.ascontiguousarray(displacement.transpose(3, 2, 1, 0), dtype=np.float64)
+        field = sitk.GetImageFromArray(vectors, isVector=True)
+        field.SetSpacing([float(s) for s in fixed.spacing])
+        # What is added last to a composite acts first.
+        both = sitk.CompositeTransform([self.transform, sitk.DisplacementFieldTransform(field)])
+        return replace(self, transform=both)
 
     def warp(
         self, moving: NDArray[np.float32], fixed: Anatomy, spacing: Sequence[float], fill: float

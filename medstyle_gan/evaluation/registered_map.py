@@ -73,8 +73,9 @@ def registered_map(
         return RegisteredMap(
             None,
             "none",
-            "No registered intensity map stands beside these figures: the model was not trained "
-            f"with a warm start on registered scans. {OPTION} makes one.",
+            "No registered intensity map stands beside these figures: the model brings none, as it "
+            "had no warm start on registered scans or was trained by an earlier version. "
+            f"{OPTION} makes one.",
         )
     given = scans is not None and style is not None
     try:

@@ -1,7 +1,7 @@
 """What generators learn in a training's first steps: contrast, from pseudo-pairs, without a game.
 
 A pseudo-pair's anatomy is that of another subject (see `data/pseudo_pairs.py`): what is compared
-is smoothed over the errors of a registration, and edges are held to those of the input itself.
+can be smoothed over the errors of a registration, and edges are held to those of the input itself.
 """
 
 from __future__ import annotations
