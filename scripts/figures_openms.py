@@ -8,10 +8,8 @@ the network's grid and at native resolution, of the translation and of the refer
 scan stands under `doing nothing`). `best global map` is no reference but a bound: the intensity
 map fitted on the answer itself.
 
-The grid `plain 1.8 mm` repeats, as closely as could be found out, the protocol of the figures that
-were measured for other code before this one: native volumes resampled to 1.8 mm without
-smoothing, SSIM in uniform windows of 7 pixels. Its figures compare with those only for a model
-whose intensity scales are the percentiles 1 to 99 of the foreground.
+The grid `plain 1.8 mm` repeats the protocol of the figures that were measured for other code before
+this one, see `bench/plain_grid.py`.
 """
 
 from __future__ import annotations
@@ -23,17 +21,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import zoom
-from skimage.metrics import structural_similarity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from bench.plain_grid import score_plainly
 
 from medstyle_gan.config.data_section import PairNames, PairsConfig
 from medstyle_gan.data import find_collection, prepare_collection
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import (
     Comparison,
-    ScoreRow,
     compare_pairs,
     find_pairs,
     fit_references,
@@ -41,7 +39,6 @@ from medstyle_gan.evaluation import (
     mean_rows,
     rows_as_json,
     score_comparison,
-    unit_scores,
     write_montage,
 )
 from medstyle_gan.evaluation.registered_map import registered_map
@@ -49,7 +46,6 @@ from medstyle_gan.inference import Translator, load_bundle
 from medstyle_gan.volumes import atomic_file
 
 _BOUND = "best_global_map"
-_PLAIN, _PLAIN_SPACING = "plain 1.8 mm", 1.8
 
 
 def main() -> int:
@@ -107,7 +103,7 @@ def _write_figures(args: argparse.Namespace) -> None:
     for comparison in comparisons:
         comparison.candidates[_BOUND] = _best_global_map(comparison)
     rows = [row for comparison in comparisons for row in score_comparison(comparison)]
-    rows += [row for c in comparisons if c.grid == "native" for row in _score_plainly(c)]
+    rows += [row for c in comparisons if c.grid == "native" for row in score_plainly(c)]
     means = mean_rows(rows) if len(pairs) > 1 else []
     print(format_table([*rows, *means]))
     made = [c.subject for c in comparisons if not c.mask_given and c.grid == "native"]
@@ -150,24 +146,6 @@ def _best_global_map(comparison: Comparison) -> np.ndarray:
     counts = np.maximum(np.bincount(inside, minlength=256), 1)
     means = np.bincount(inside, comparison.truth[comparison.mask], 256) / counts
     return means.astype(np.float32)[bins]
-
-
-def _score_plainly(comparison: Comparison) -> list[ScoreRow]:
-    """Scores by the earlier protocol, from a comparison on the native grid."""
-    factors = [step / _PLAIN_SPACING for step in comparison.spacing[:2]] + [1.0]
-    truth = zoom(comparison.truth, factors, order=1)
-    mask = zoom(comparison.mask.astype(np.float32), factors, order=1) > 0.5
-    rows = []
-    for name, candidate in comparison.candidates.items():
-        image = zoom(candidate, factors, order=1)
-        similarity = [
-            structural_similarity(image[..., z], truth[..., z], data_range=2, full=True)[1]
-            for z in range(truth.shape[2])
-        ]
-        scores = unit_scores(image, truth, mask)
-        scores["ssim"] = float(np.stack(similarity, axis=2)[mask].mean())
-        rows.append(ScoreRow(comparison.subject, _PLAIN, name, **scores))
-    return rows
 
 
 if __name__ == "__main__":

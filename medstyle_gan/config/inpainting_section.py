@@ -28,3 +28,8 @@ class InpaintingStartConfig(Section):
     )
     masked: float = Field(0.4, gt=0, lt=1, description="share of the blocks that are masked")
     learning_rate: float = Field(5e-4, gt=0, description="Adam's, all generators")
+
+    @property
+    def kept(self) -> bool:
+        """Whether the steps after the start are of pseudo-pairs: there are none."""
+        return False

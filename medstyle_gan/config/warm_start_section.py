@@ -37,6 +37,11 @@ class WarmStartConfig(Section):
     structure: Weight = Field(
         0.2, description="weight of 1 - correlation of a translation's edges with its scan's"
     )
+    kept_weight: Weight = Field(
+        0.0,
+        description="weight of the distance from the pseudo-pairs in the steps after the warm "
+        "start, which are then of pseudo-pairs too (0: the game is played without them)",
+    )
     learning_rate: float = Field(5e-4, gt=0, description="Adam's, all generators")
     least_overlap: Probability = Field(
         0.8, description="registrations whose bodies overlap less are dropped (Dice)"
@@ -46,3 +51,8 @@ class WarmStartConfig(Section):
         description="registrations that share less than this part of what the median one shares "
         "are dropped (normalised mutual information above 1)",
     )
+
+    @property
+    def kept(self) -> bool:
+        """Whether the steps after the warm start are of pseudo-pairs too."""
+        return self.steps > 0 and self.kept_weight > 0

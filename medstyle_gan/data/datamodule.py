@@ -185,7 +185,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
 
         With masks and heights where the config uses them, see `UnpairedDataset`.
 
-        Those of a warm start are of pseudo-pairs and have a `"weight"`, see `UnpairedDataset`.
+        Those of a warm start, and others where it is kept, are of pseudo-pairs, see there.
         Each holds all the samples that the rank sees in it, `accumulate` x `batch_size`.
         """
         training, workers = self._config.training, self._config.data.workers
@@ -204,6 +204,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
             warm_samples=warm_steps * samples * world_size,
             masks=self._config.uses_masks,
             heights=self._config.uses_heights,
+            kept=training.warm_start.kept,
         )
         sampler = GlobalIndexSampler(training.steps, samples, rank, world_size, self.start_step)
         return DataLoader(

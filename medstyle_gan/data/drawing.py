@@ -47,20 +47,30 @@ def draw_pair(
     rng: np.random.Generator,
     match: PositionMatch,
 ) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
-    """A scan slice and a style slice, from volumes drawn independently of each other.
+    """A scan slice and a style slice to match, see `draw_style`."""
+    scan_volume = draw_volume(scan, config, rng)
+    scan_slice = draw_slice(scan_volume, config, rng)
+    drawn = draw_style((scan_volume, scan_slice), style, config, rng, match)
+    return (scan_volume, scan_slice), drawn
+
+
+def draw_style(
+    scan: tuple[CachedVolume, int],
+    style: CachedCollection,
+    config: SamplerConfig,
+    rng: np.random.Generator,
+    match: PositionMatch,
+) -> tuple[CachedVolume, int]:
+    """A style slice for a scan's, from a volume drawn independently of it.
 
     With `match: position` the style slice shows the height of the body that the scan slice shows.
     Where the style volume ends before, it is any of its slices: its last one would be drawn again
     and again. Pictures have no height: they are drawn as with `match: none`.
     """
-    scan_volume = draw_volume(scan, config, rng)
-    scan_slice = draw_slice(scan_volume, config, rng)
-    style_volume = draw_volume(style, config, rng)
-    if config.match == "none" or scan_volume.is_picture or style_volume.is_picture:
-        style_slice = draw_slice(style_volume, config, rng)
-    else:
-        style_slice = _matching_slice(scan_volume, scan_slice, style_volume, match, config, rng)
-    return (scan_volume, scan_slice), (style_volume, style_slice)
+    volume = draw_volume(style, config, rng)
+    if config.match == "none" or scan[0].is_picture or volume.is_picture:
+        return volume, draw_slice(volume, config, rng)
+    return volume, _matching_slice(*scan, volume, match, config, rng)
 
 
 def _matching_slice(

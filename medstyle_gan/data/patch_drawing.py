@@ -71,24 +71,36 @@ def draw_patch_pair(
     rng: np.random.Generator,
     match: PositionMatch,
 ) -> tuple[tuple[CachedVolume, Start], tuple[CachedVolume, Start]]:
-    """A scan patch and a style patch, from volumes drawn independently of each other.
+    """A scan patch and a style patch to match, see `draw_style_patch`."""
+    scan_volume = draw_volume(scan, config, rng)
+    scan_start = draw_patch(scan_volume, size, config, rng)
+    drawn = draw_style_patch((scan_volume, scan_start), style, size, config, rng, match)
+    return (scan_volume, scan_start), drawn
+
+
+def draw_style_patch(
+    scan: tuple[CachedVolume, Start],
+    style: CachedCollection,
+    size: Sequence[int],
+    config: SamplerConfig,
+    rng: np.random.Generator,
+    match: PositionMatch,
+) -> tuple[CachedVolume, Start]:
+    """A style patch for a scan's, from a volume drawn independently of it.
 
     With `match: position` the style patch's centre is at the scan patch's height of the body, and
     along R and A at its relative place in the box around it, as far as patches may lie there.
     """
-    scan_volume = draw_volume(scan, config, rng)
-    scan_start = draw_patch(scan_volume, size, config, rng)
-    style_volume = draw_volume(style, config, rng)
+    scan_volume, scan_start = scan
+    volume = draw_volume(style, config, rng)
     if config.match == "none":
-        style_start = draw_patch(style_volume, size, config, rng)
-    else:
-        # Within the voxel, not at its middle: a larger body would have places left out.
-        centre = np.add(scan_start, np.subtract(size, 1) / 2) + rng.uniform(-0.5, 0.5, 3)
-        place = _relative(scan_volume, centre)
-        height = match.position(scan_volume, style_volume, float(centre[2]))
-        place[2] = _relative(style_volume, np.array([0, 0, height]))[2]
-        style_start = start_at(style_volume, size, place)
-    return (scan_volume, scan_start), (style_volume, style_start)
+        return volume, draw_patch(volume, size, config, rng)
+    # Within the voxel, not at its middle: a larger body would have places left out.
+    centre = np.add(scan_start, np.subtract(size, 1) / 2) + rng.uniform(-0.5, 0.5, 3)
+    place = _relative(scan_volume, centre)
+    height = match.position(scan_volume, volume, float(centre[2]))
+    place[2] = _relative(volume, np.array([0, 0, height]))[2]
+    return volume, start_at(volume, size, place)
 
 
 def start_at(volume: CachedVolume, size: Sequence[int], place: Sequence[float]) -> Start:

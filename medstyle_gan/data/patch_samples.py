@@ -13,7 +13,13 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import affine_margins, plain_tensors
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.matching import PositionMatch
-from medstyle_gan.data.patch_drawing import Start, draw_patch, draw_patch_pair, start_at
+from medstyle_gan.data.patch_drawing import (
+    Start,
+    draw_patch,
+    draw_patch_pair,
+    draw_style_patch,
+    start_at,
+)
 
 
 class PatchSamples:
@@ -54,6 +60,12 @@ class PatchSamples:
     ) -> tuple[tuple[CachedVolume, Start], tuple[CachedVolume, Start]]:
         """A scan and a style patch, see `draw_patch_pair`."""
         return draw_patch_pair(scan, style, self._size, self._sampler, rng, self._match)
+
+    def draw_style(
+        self, scan: tuple[CachedVolume, Start], style: CachedCollection, rng: np.random.Generator
+    ) -> tuple[CachedVolume, Start]:
+        """A style patch for a scan's, see `draw_style_patch`."""
+        return draw_style_patch(scan, style, self._size, self._sampler, rng, self._match)
 
     def place(self, volume: CachedVolume, rng: np.random.Generator) -> Start:
         """A patch of a volume, see `draw_patch`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import keyed_bits
 from medstyle_gan.data.patch_samples import PatchSamples
-from medstyle_gan.data.pseudo_pairs import PseudoPairs
+from medstyle_gan.data.pseudo_pairs import PseudoPair, PseudoPairs
 from medstyle_gan.data.slice_samples import SliceSamples
 
 # Panels show the middle of the body, where there is most to see.
@@ -28,6 +28,12 @@ class Samples(Protocol):
         self, scan: CachedCollection, style: CachedCollection, rng: np.random.Generator
     ) -> tuple[tuple[CachedVolume, Any], tuple[CachedVolume, Any]]:
         """A scan and a style volume, drawn independently, with a place in each."""
+        ...
+
+    def draw_style(
+        self, scan: tuple[CachedVolume, Any], style: CachedCollection, rng: np.random.Generator
+    ) -> tuple[CachedVolume, Any]:
+        """A style volume drawn independently of a scan, with a place as `draw` gives it."""
         ...
 
     def place(self, volume: CachedVolume, rng: np.random.Generator) -> Any:
@@ -72,6 +78,8 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
             must have: bool (1 or as many slices, *sample_size), where the body is.
         heights: whether they come with `"scan_height"` and `"style_height"`, their relative
             heights in the body, in [0, 1].
+        kept: whether the scans of the others are those of pseudo-pairs too, which come as
+            `"pseudo_style"` with a `"weight"`, changed as their scan is.
     """
 
     def __init__(
@@ -85,9 +93,10 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         warm_samples: int = 0,
         masks: bool = False,
         heights: bool = False,
+        kept: bool = False,
     ) -> None:
-        if warm_samples and pseudo_pairs is None:
-            raise ValueError("the first samples are of pseudo-pairs, and there are none")
+        if (warm_samples or kept) and pseudo_pairs is None:
+            raise ValueError("samples are to be of pseudo-pairs, and there are none")
         self._by_subject = () if pseudo_pairs is None else pseudo_pairs.by_subject
         self._warm_samples = warm_samples
         self._scan = scan
@@ -97,6 +106,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         self._length = length
         self._masks = masks
         self._heights = heights
+        self._kept = kept
 
     def __len__(self) -> int:
         return self._length
@@ -104,11 +114,24 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`scan` and `style`, each (C, *sample_size) float32, and `index`."""
         bits = keyed_bits(self._seed, index)
+        rng = np.random.Generator(bits)
         if index < self._warm_samples:
-            return {**self._pseudo_pair(np.random.Generator(bits)), "index": index}
-        drawn = self._samples.draw(self._scan, self._style, np.random.Generator(bits))
+            pair, place = self._draw_pseudo_pair(rng)
+            parts = {"scan": pair.scan, "style": pair.style, "weight": pair.weight}
+            state = np.random.RandomState(int(rng.integers(2**32)))
+            return {**self._changed_alike(parts, place, state), "index": index}
+        partners: dict[str, CachedVolume] = {}
+        if self._kept:
+            pair, place = self._draw_pseudo_pair(rng)
+            partners = {"pseudo_style": pair.style, "weight": pair.weight}
+            scan = pair.scan, place
+            drawn = scan, self._samples.draw_style(scan, self._style, rng)
+        else:
+            drawn = self._samples.draw(self._scan, self._style, rng)
         state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
         sample: dict[str, Any] = {"index": index}
+        # Before the state goes on: as the scan is changed, which comes first.
+        sample |= self._changed_alike(partners, drawn[0][1], state)
         for domain, (volume, place) in zip(("scan", "style"), drawn, strict=True):
             # The mask is changed as its image is, and the image as if there were no mask.
             same = copy.deepcopy(state) if self._masks else state
@@ -121,15 +144,18 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
                 sample[f"{domain}_height"] = torch.tensor(height, dtype=torch.float32)
         return sample
 
-    def _pseudo_pair(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """`scan`, `style` and `weight` (1 or as many slices, *sample_size) in [0, 1]."""
+    def _draw_pseudo_pair(self, rng: np.random.Generator) -> tuple[PseudoPair, Any]:
+        """A subject of scans, one of its pairs, and a place in both."""
         pairs = self._by_subject[int(rng.integers(len(self._by_subject)))]
         pair = pairs[int(rng.integers(len(pairs)))]
-        place, seed = self._samples.place(pair.scan, rng), int(rng.integers(2**32))
-        parts = {"scan": pair.scan, "style": pair.style, "weight": pair.weight}
-        # Each with a state of its own, from one seed: all are changed alike.
+        return pair, self._samples.place(pair.scan, rng)
+
+    def _changed_alike(
+        self, parts: Mapping[str, CachedVolume], place: Any, state: np.random.RandomState
+    ) -> dict[str, torch.Tensor]:
+        """Name → the sample at a place, all changed as the first after this state would be."""
         return {
-            name: self._samples.augmented(volume, place, np.random.RandomState(seed))
+            name: self._samples.augmented(volume, place, copy.deepcopy(state))
             for name, volume in parts.items()
         }
 

@@ -8,7 +8,7 @@ import torch
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.augmentation import SampleTransform
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.drawing import draw_pair, draw_slice
+from medstyle_gan.data.drawing import draw_pair, draw_slice, draw_style
 from medstyle_gan.data.matching import PositionMatch
 from medstyle_gan.data.slices import stacked_axis
 
@@ -34,6 +34,12 @@ class SliceSamples:
     ) -> tuple[tuple[CachedVolume, int], tuple[CachedVolume, int]]:
         """A scan and a style slice, see `draw_pair`."""
         return draw_pair(scan, style, self._sampler, rng, self._match)
+
+    def draw_style(
+        self, scan: tuple[CachedVolume, int], style: CachedCollection, rng: np.random.Generator
+    ) -> tuple[CachedVolume, int]:
+        """A style slice for a scan's, see `drawing.draw_style`."""
+        return draw_style(scan, style, self._sampler, rng, self._match)
 
     def place(self, volume: CachedVolume, rng: np.random.Generator) -> int:
         """A slice of a volume, see `draw_slice`."""

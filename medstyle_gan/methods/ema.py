@@ -73,6 +73,10 @@ class GeneratorEMA:
             torch._foreach_mul_(change, weight.float())
             torch._foreach_add_(averaged, change)
 
+    def begin_again(self) -> None:
+        """Forget the past as fast as at a training's start: what comes is learned otherwise."""
+        self.updates = torch.zeros_like(self.updates)
+
     def state_dict(self) -> dict[str, Any]:
         """Averaged weights and the number of updates."""
         return {

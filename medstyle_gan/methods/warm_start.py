@@ -1,7 +1,9 @@
-"""What generators learn in a training's first steps: contrast, from pseudo-pairs, without a game.
+"""What generators learn from pseudo-pairs: contrast, first without a game, then beside it.
 
 A pseudo-pair's anatomy is that of another subject (see `data/pseudo_pairs.py`): what is compared
 can be smoothed over the errors of a registration, and edges are held to those of the input itself.
+In a game with few style volumes discriminators learn these by heart, and pull apart what was
+learned; the distance from the pseudo-pairs, kept beside it, holds the contrast in its places.
 """
 
 from __future__ import annotations
@@ -70,3 +72,39 @@ class WarmStart:
             terms[f"warm_start_{direction}"] = Term(value, 1.0)
         held = self._structure(0, real, translated)
         return terms | {f"warm_start_{name}": term for name, term in held.items()}
+
+    def kept_terms(
+        self,
+        generators: Mapping[str, nn.Module],
+        directions: Sequence[Direction],
+        real: Mapping[str, Tensor],
+        translated: Mapping[str, Tensor],
+        batch: Mapping[str, Tensor],
+    ) -> dict[str, Term]:
+        """The distance from pseudo-pairs in a step of the game, in every direction.
+
+        The scans of such a step are of pseudo-pairs: their translations are there already. Style
+        images are drawn independently of them, so that pseudo-pairs' are translated for this.
+
+        Args:
+            generators: by direction.
+            directions: that they translate in.
+            real: domain → images `(B, C, *spatial)`.
+            translated: domain → images translated into it.
+            batch: with `"pseudo_style"`, the scans' partners `(B, C', *spatial)`, and `"weight"`,
+                `(B, 1 or slices, *spatial)`.
+
+        Returns:
+            name → term; none where pseudo-pairs are not kept.
+        """
+        terms: dict[str, Term] = {}
+        if not self.config.kept:
+            return terms
+        partner = batch["pseudo_style"]
+        for direction in directions:
+            forth = direction == "scan_to_style"
+            made = translated["style"] if forth else generators[direction](partner)
+            target = partner if forth else real["scan"]
+            value = low_pass_l1(made, target, self.config.low_pass, batch["weight"])
+            terms[f"pseudo_pair_{direction}"] = Term(value, self.config.kept_weight)
+        return terms

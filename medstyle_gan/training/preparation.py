@@ -78,6 +78,8 @@ class Prepared:
             holes = "images with holes, which the generators fill"
             on = holes if data.pseudo_pairs is None else data.pseudo_pairs.describe()
             warm = f"; the first {training.warm_start.steps} steps are a warm start on {on}"
+        if training.warm_start.kept:
+            warm += "; pseudo-pairs are kept in the game"
         compiled = ", compiled," if training.compile else ""
         chosen = ""
         if training.precision == "auto":
@@ -127,7 +129,8 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         data.on_progress = None
     data.setup("fit")
     refuse_differences(flat_fields(data.fingerprint()), "the data")
-    if state is None or state["step"] < config.training.warm_start.steps:
+    warm = config.training.warm_start
+    if state is None or state["step"] < warm.steps or warm.kept:
         with FilesProgress("registering") as progress:
             data.on_progress = progress.show if show_progress else None
             first_on_machine(data.prepare_warm_start)

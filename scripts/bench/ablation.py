@@ -15,10 +15,14 @@ import torch
 import yaml
 
 from bench.machine import describe_machine
+from bench.plain_grid import score_plainly
+from bench.trust import TRUST, trust_figures
 from medstyle_gan.config import Config, load_config
+from medstyle_gan.data import find_collection, prepare_collection
 from medstyle_gan.data.phantom import write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import compare_pairs, find_pairs, score_comparison
+from medstyle_gan.evaluation.subjects import pair_subjects
 from medstyle_gan.inference import Translator
 from medstyle_gan.inference.bundles.bundle import package_versions
 from medstyle_gan.training import train
@@ -27,6 +31,14 @@ from medstyle_gan.training.run_folder import RunFolder
 
 METRICS = ("psnr", "ssim", "mae", "spearman")
 _HEADS = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "spearman": "Spearman"}
+_TRUST_HEADS = {
+    "slice_consistency": "slice consistency",
+    "spectrum": "spectrum, dB off",
+    "checkerboard": "checkerboard, dB",
+    "lesion_recall": "lesion recall",
+    "false_lesions": "false lesions",
+}
+_WHOLE = ("chosen_step", "seconds", "peak_memory_mib")
 _SCORE = "validation/score_scan_to_style"
 _NOTHING = "doing nothing"
 # Given by the study's own options, or decided by it.
@@ -239,16 +251,30 @@ def _figures(run: Path, config: Config) -> dict[str, Any]:
         "model_hash": translator.model_hash,
         "pairs": [],
         "nothing": [],
+        "trust": [],
         "validation": validation_figures(RunFolder(run).path / "metrics.csv"),
+        "cost": cost_figures(
+            RunFolder(run).path / "metrics.csv", config.training.global_batch_size
+        ),
     }
     if config.data.pairs.folder:
         pairs = find_pairs(config.data.pairs)
         references = {_NOTHING: lambda scan, inside: scan}
-        for comparison in compare_pairs(translator, pairs, config, references, ("network",)):
-            for row in score_comparison(comparison):
+        for comparison in compare_pairs(translator, pairs, config, references):
+            # By the protocol of the figures that were measured for other code.
+            native = comparison.grid == "native"
+            rows = score_plainly(comparison) if native else score_comparison(comparison)
+            for row in rows:
                 kind = {_NOTHING: "nothing"}.get(row.name, "pairs")
                 values = {metric: getattr(row, metric) for metric in METRICS}
-                figures[kind].append({"pair": row.subject, **values})
+                figures[kind].append({"pair": f"{row.subject}, {row.grid}", **values})
+        style = prepare_collection(
+            find_collection(config.data.style or "", config.data.subject_pattern),
+            config.data,
+            "style",
+        )
+        subjects = pair_subjects(pairs, config.data, show_names=True)
+        figures["trust"] = trust_figures(translator, config, subjects, style)
     return figures
 
 
@@ -274,6 +300,28 @@ def validation_figures(path: Path) -> dict[str, float | int | None]:
     }
 
 
+def cost_figures(path: Path, batch: int = 1) -> dict[str, float | None]:
+    """What a run took, of `metrics.csv`.
+
+    Args:
+        path: the file.
+        batch: samples a step.
+
+    Returns:
+        `seconds` of its steps, without registrations, preparing and validating, and
+        `peak_memory_mib`; None where a row does not tell.
+    """
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("samples_per_second")]
+    seconds, before = 0.0, 0
+    for row in rows:
+        step = int(row["step"])
+        seconds += batch * (step - before) / max(float(row["samples_per_second"]), 1e-9)
+        before = step
+    peaks = [float(row["peak_memory_mib"]) for row in rows if row.get("peak_memory_mib")]
+    return {"seconds": seconds or None, "peak_memory_mib": max(peaks, default=None)}
+
+
 def _without_places(config: Config) -> dict[str, Any]:
     flat = flat_fields(config.model_dump(mode="json"))
     return {key: value for key, value in flat.items() if key not in PLACES}
@@ -295,8 +343,8 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
         "",
         f"Written by `scripts/study_ablation.py` on {result['date']}: {data}, "
         f"{' or '.join(map(str, sorted(steps)))} steps, seeds {seeds}. Means over seeds ± half "
-        "the range between them; masked, [-1, 1] units, at the network's grid, of the last step's "
-        "model.",
+        "the range between them; masked, [-1, 1] units, of the last step's model; at the network's "
+        "grid, and by the protocol of `scripts/bench/plain_grid.py`.",
         "",
         f"Machine: {machine['gpu'] or machine['cpu']}, {machine['cores']} cores, "
         f"{abilities or 'no AVX2'}, {machine['threads']} threads, torch {machine['torch']}, "
@@ -318,6 +366,21 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
         for name, entry in entries.items():
             cells = [_cell([r["pairs"][number][m] for r in entry["runs"]], m) for m in METRICS]
             lines.append(f"| {name} | {' | '.join(cells)} |")
+    if any_entry["runs"][0]["trust"]:
+        lines += [
+            "",
+            "## Sharpness and lesions",
+            "",
+            "Means over pairs: by `scripts/bench/trust.py`, whose measures are those of "
+            "`medstyle evaluate`; `truth` is the true style volumes.",
+            "",
+            *_header(list(_TRUST_HEADS.values())),
+        ]
+        true = [_of_pairs(any_entry["runs"][0], f"true_{name}") for name in TRUST]
+        lines.append(f"| truth | {' | '.join(_cell([value], '') for value in true)} |")
+        for name, entry in entries.items():
+            cells = [_cell([_of_pairs(r, key) for r in entry["runs"]], key) for key in TRUST]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     heads = {
         "score": "score, last step (larger is better; −1: doing nothing)",
         "chosen_step": "step chosen by it",
@@ -328,7 +391,18 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
     for name, entry in entries.items():
         cells = [_cell([r["validation"][key] for r in entry["runs"]], key) for key in heads]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    costs = {"seconds": "seconds of steps", "peak_memory_mib": "peak memory, MiB"}
+    lines += ["", "## Cost", "", *_header(list(costs.values()))]
+    for name, entry in entries.items():
+        cells = [_cell([r["cost"][key] for r in entry["runs"]], key) for key in costs]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _of_pairs(run: Mapping[str, Any], name: str) -> float | None:
+    """The mean of a figure of trust over a run's pairs."""
+    values = [own[name] for own in run["trust"] if name in own]
+    return statistics.mean(values) if values else None
 
 
 def _header(heads: Sequence[str]) -> list[str]:
@@ -345,5 +419,5 @@ def _cell(values: Sequence[float | None], metric: str) -> str:
 
 
 def _number(value: float, metric: str) -> str:
-    digits = 0 if metric == "chosen_step" else 2 if metric.endswith("psnr") else 3
+    digits = 0 if metric in _WHOLE else 2 if metric.endswith("psnr") else 3
     return f"{value:.{digits}f}"

@@ -133,3 +133,30 @@ def test_both_of_a_pair_are_changed_alike(
     assert "weight" not in dataset[20]
     plain = UnpairedDataset(*collections, config, 3, 40)
     assert torch.equal(plain[20]["style"], dataset[20]["style"])
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"dims": 2.5}, {"dims": 3, "sample_size": (16, 16, 8)}], ids=["2", "2.5", "3"]
+)
+def test_kept_pairs_come_with_styles_drawn_independently(
+    data: dict[str, Any],
+    pairs: PseudoPairs,
+    collections: Collections,
+    data_settings: DataSettings,
+) -> None:
+    itself = PseudoPairs(tuple(replace(pair, style=pair.scan) for pair in pairs.kept), ())
+    config = data_settings(**data)
+    dataset = UnpairedDataset(*collections, config, 3, 40, itself, warm_samples=20, kept=True)
+    assert set(dataset[19]) == {"scan", "style", "weight", "index"}
+    partners = set()
+    for index in range(20, 40):
+        sample = dataset[index]
+        assert torch.equal(sample["scan"], sample["pseudo_style"])
+        assert not torch.equal(sample["style"], sample["pseudo_style"])
+        assert sample["weight"].shape == sample["scan"].shape
+        again = dataset[index]
+        assert all(torch.equal(again[name], sample[name]) for name in ("style", "weight"))
+        partners.add(sample["style"].numpy().tobytes())
+    assert len(partners) > 15
+    with pytest.raises(ValueError, match="there are none"):
+        UnpairedDataset(*collections, config, 3, 40, kept=True)

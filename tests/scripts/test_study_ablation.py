@@ -25,10 +25,14 @@ def study(script: Any) -> Any:
     return importlib.import_module("bench.ablation")
 
 
+_COST = {"cost": {"seconds": 61.4, "peak_memory_mib": None}}
+
+
 def _run(seed: int, psnr: float, score: float | None) -> dict[str, Any]:
     pair = {"pair": "visit", "psnr": psnr, "ssim": 0.5, "mae": 0.2, "spearman": 0.4}
     validation = {"score": score, "chosen_step": 20, "chosen_psnr": None, "best_psnr": None}
-    return {"seed": seed, "pairs": [pair], "validation": validation}
+    trust = [{"slice_consistency": 0.9, "lesion_recall": 0.25 + 0.5 * seed}]
+    return {"seed": seed, "pairs": [pair], "trust": trust, "validation": validation, **_COST}
 
 
 def test_the_table_has_means_and_half_the_range_over_seeds(study: Any) -> None:
@@ -59,6 +63,8 @@ def test_the_table_has_means_and_half_the_range_over_seeds(study: Any) -> None:
     assert f"| second | 15.00 ± 0.00 | {half}" in lines
     assert "| first | -0.700 ± 0.100 | 20 ± 0 | – | – |" in lines
     assert "| second | – | 20 ± 0 | – | – |" in lines
+    assert "| first | 0.900 ± 0.000 | – | – | 0.500 ± 0.250 | – |" in lines
+    assert "| first | 61 ± 0 | – |" in lines
     assert "A CPU, 2 cores, avx2" in "\n".join(lines)
 
 
@@ -84,6 +90,12 @@ def test_the_shipped_list_is_of_settings_that_there_are(study: Any, repository: 
         repository / "configs" / "studies" / "ablation.yaml", ["mind", "recipe"]
     )
     assert [entry.name for entry in chosen] == ["mind", "recipe"]
+
+
+def test_the_cost_is_that_of_all_steps(study: Any, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,samples_per_second,peak_memory_mib\n10,2,100\n12,,\n30,8,120\n")
+    assert study.cost_figures(path, batch=2) == {"seconds": 10 + 5, "peak_memory_mib": 120}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +163,9 @@ def test_a_study_goes_on_where_it_stopped_and_keeps_what_is_trained(
     assert "medstyle_gan" in result["versions"]
     for entry in result["entries"].values():
         (run,) = entry["runs"]
-        assert len(run["pairs"]) == 2
+        assert len(run["pairs"]) == 2 * 2  # on two grids
+        assert {0 <= own["lesion_recall"] <= 1 for own in run["trust"]} == {True}
+        assert {own["true_slice_consistency"] > 0.5 for own in run["trust"]} == {True}
         assert run["validation"]["score"] < 0
         assert run["validation"]["best_psnr"] >= run["validation"]["chosen_psnr"]
         assert str(tmp_path) not in json.dumps(entry["config"])

@@ -36,7 +36,7 @@ class _Stop(Exception):
     pass
 
 
-def _config(folders: PhantomFolders) -> Config:
+def _config(folders: PhantomFolders, kept: float = 0.0) -> Config:
     settings = {
         **SMALL,
         **NO_VGG,
@@ -48,6 +48,7 @@ def _config(folders: PhantomFolders) -> Config:
         "training.precision": "fp32",
         "training.warm_start.steps": WARM,
         "training.warm_start.pairs": 2,
+        "training.warm_start.kept_weight": kept,
         "training.warm_start.least_overlap": 0.3,
         "logging.log_every": 1,
         "guards.check_every": 1,
@@ -135,3 +136,26 @@ def test_a_map_is_made_of_the_collections_where_it_is_wanted(
     with pytest.raises(UserError, match="good enough; or leave --registered-map out"):
         registered_map(without, out / "model", make=True, **both)
     assert [len(subjects) for subjects in seen[0]] == [3, 3]
+
+
+def test_a_game_that_keeps_its_pseudo_pairs_goes_on_bit_for_bit(
+    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    whole = train(_config(folders, 5.0), tmp_path / "whole", announce=said.append)
+    assert "pseudo-pairs are kept in the game" in "\n".join(said)
+    kept = [bool(row["loss/pseudo_pair_style_to_scan"]) for row in rows_of(whole)]
+    assert kept == [step >= WARM for step in range(STEPS)]
+    step = CycleGAN.training_step
+
+    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
+        if self.step == WARM + 1:
+            raise _Stop
+        step(self, batch, index)
+
+    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
+    with pytest.raises(_Stop):
+        train(_config(folders, 5.0), tmp_path / "killed")
+    monkeypatch.undo()
+    train(_config(folders, 5.0), tmp_path / "killed", resume=True)
+    assert_same_weights(whole, tmp_path / "killed")
