@@ -41,7 +41,8 @@ from medstyle_gan.evaluation import (
     score_comparison,
     write_montage,
 )
-from medstyle_gan.inference import Translator
+from medstyle_gan.evaluation.registered_map import registered_map
+from medstyle_gan.inference import Translator, load_bundle
 from medstyle_gan.volumes import atomic_file
 
 _BOUND = "best_global_map"
@@ -72,6 +73,12 @@ def _arguments() -> argparse.Namespace:
         metavar="PATH",
         help="style collection that references are fitted to (default: the run's own)",
     )
+    parser.add_argument(
+        "--registered-map",
+        action="store_true",
+        help="for a run without a warm start on registered scans: register some now, for the "
+        "reference that is learned from them",
+    )
     parser.add_argument("--rows", type=int, default=6, help="slices a pair shows (default: 6)")
     parser.add_argument("-o", "--out", metavar="DIR", help="where files go (default: RUN/figures)")
     return parser.parse_args()
@@ -87,7 +94,9 @@ def _write_figures(args: argparse.Namespace) -> None:
     style = prepare_collection(collection, config.data, "style")
     names = PairNames(scan=args.scan, style=args.style_name, mask=args.mask)
     pairs = find_pairs(PairsConfig(folder=args.pairs, names=names))
-    references = fit_references(style, config.data.plane)
+    learned = registered_map(load_bundle(run), run, make=args.registered_map)
+    print(learned.note)
+    references = fit_references(style, config.data.plane, learned.learned)
 
     started = time.perf_counter()
     comparisons = list(compare_pairs(translator, pairs, config, references))
@@ -104,6 +113,7 @@ def _write_figures(args: argparse.Namespace) -> None:
     figures = {
         "steps": translator.steps,
         "model_hash": translator.model_hash,
+        "registered_map": learned.origin,
         "protocol": "masked, [-1, 1] units by data.intensity, data range 2",
         "rows": rows_as_json(rows),
         "means": rows_as_json(means),

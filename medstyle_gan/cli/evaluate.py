@@ -76,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show the subjects' names in the report; else they are numbered",
     )
     parser.add_argument(
+        "--registered-map",
+        action="store_true",
+        help="for a model without a warm start on registered scans: register some now (about 10 s "
+        "each, cached) and set what an intensity map learned from them gives beside the others",
+    )
+    parser.add_argument(
         "--segmenter",
         metavar="TASK",
         help="a frozen segmenter of style volumes that is run on translations and references: a "
@@ -228,6 +234,7 @@ def run(args: argparse.Namespace) -> int:
             niivue=args.niivue,
             viewer_limit=args.viewer_limit,
             mark=not args.no_mark,
+            registered_map=args.registered_map,
         ),
         announce=_say,
     )

@@ -129,9 +129,17 @@ def training_fault(method: str, training: TrainingConfig) -> str | None:
         method: its name.
         training: the `training` section.
     """
-    if method in ONE_WAY and training.warm_start.steps:
+    start = training.warm_start
+    if not start.steps:
+        return None
+    if method in ONE_WAY and start.name == "registered":
         return (
             f"{method} learns a style of its own, not the contrast of other scans; set "
+            "training.warm_start.steps=0"
+        )
+    if method == "adain" and start.name == "inpainting":
+        return (
+            "adain's decoder is given features, not images with holes; set "
             "training.warm_start.steps=0"
         )
     return None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
 from medstyle_gan.config.durations import seconds_in
+from medstyle_gan.config.inpainting_section import InpaintingStartConfig
 from medstyle_gan.config.warm_start_section import WarmStartConfig
+
+AnyStartConfig = WarmStartConfig | InpaintingStartConfig
 
 
 class TrainingConfig(Section):
     """How long, on what, and what is kept."""
 
     steps: PositiveInt = Field(20_000, description="steps (batches through the method)")
-    warm_start: WarmStartConfig = Field(
+    warm_start: Annotated[AnyStartConfig, Field(discriminator="name")] = Field(
         default_factory=WarmStartConfig,
-        description="the first steps, on roughly registered scans of other subjects",
+        description="the first steps: on roughly registered scans of other subjects, or on images "
+        "with holes",
     )
     batch_size: PositiveInt = Field(
         1, description="samples of each domain that are in memory at once, a device"
@@ -57,11 +62,17 @@ class TrainingConfig(Section):
         "D-HH:MM:SS, from the command's start; null: no limit)",
     )
 
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _of_the_only_kind_once(cls, given: object) -> object:
+        """Models and checkpoints from before there were two kinds hold no name."""
+        return {"name": "registered", **given} if isinstance(given, Mapping) else given
+
     @field_validator("warm_start")
     @classmethod
     def _within_the_training(
-        cls, warm_start: WarmStartConfig, info: ValidationInfo
-    ) -> WarmStartConfig:
+        cls, warm_start: AnyStartConfig, info: ValidationInfo
+    ) -> AnyStartConfig:
         steps = info.data.get("steps")  # absent where it has mistakes of its own
         if steps is not None and warm_start.steps > steps:
             raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
@@ -14,6 +16,7 @@ class WarmStartConfig(Section):
     edges could be matched.
     """
 
+    name: Literal["registered"] = "registered"
     steps: int = Field(
         0, ge=0, description="of training.steps, those at the beginning that it takes (0: none)"
     )

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.warm_start_section import WarmStartConfig
 from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.cache_entry import NO_PATCHES
 from medstyle_gan.data.cache_files import cache_folder
@@ -146,12 +147,15 @@ class UnpairedDataModule(lightning.LightningDataModule):
             UserError: as `make_pseudo_pairs`.
         """
         training = self._config.training
-        if not training.warm_start.steps or self.pseudo_pairs is not None:
+        start = training.warm_start
+        if not isinstance(start, WarmStartConfig):  # only that one is of registered scans
+            return
+        if not start.steps or self.pseudo_pairs is not None:
             return
         self.pseudo_pairs = make_pseudo_pairs(
             self.scan,
             self.style,
-            training.warm_start,
+            start,
             self._config.data.plane,
             cache_folder(self._config.data.cache),
             training.seed,
@@ -187,6 +191,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
         training, workers = self._config.training, self._config.data.workers
         self.prepare_warm_start()
         samples = training.batch_size * training.accumulate  # the method cuts them in parts
+        warm_steps = 0 if self.pseudo_pairs is None else training.warm_start.steps
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         dataset = UnpairedDataset(
@@ -196,7 +201,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
             training.seed,
             length=training.steps * samples * world_size,
             pseudo_pairs=self.pseudo_pairs,
-            warm_samples=training.warm_start.steps * samples * world_size,
+            warm_samples=warm_steps * samples * world_size,
             masks=self._config.uses_masks,
             heights=self._config.uses_heights,
             kept=training.warm_start.kept,

@@ -174,7 +174,10 @@ def _refined(
 
 
 def _dense(grid: Tensor, size: Sequence[int]) -> Tensor:
-    smooth = F.avg_pool3d(grid, 3, 1, 1, count_include_pad=False)
+    # Padded here: with a padding of its own, the pooling refuses a side of fewer than 3 nodes.
+    padded = (F.pad(x, [1] * 6) for x in (grid, torch.ones_like(grid)))
+    sums, counts = (F.avg_pool3d(x, 3, 1, divisor_override=1) for x in padded)
+    smooth = sums / counts
     return F.interpolate(smooth, size=tuple(size), mode="trilinear")
 
 

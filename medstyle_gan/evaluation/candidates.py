@@ -11,9 +11,16 @@ import numpy as np
 
 from medstyle_gan.data.foreground import foreground_mask
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity_map import IntensityMap
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.evaluation.chapter import TRANSLATION, Array, Candidate, Mask
-from medstyle_gan.evaluation.references import REFERENCES, Reference, StyleIntensities
+from medstyle_gan.evaluation.references import (
+    REFERENCES,
+    REGISTERED_MAP,
+    Reference,
+    StyleIntensities,
+    registered_intensity_map,
+)
 from medstyle_gan.inference import Translator
 
 _KEPT_BYTES = 2**28
@@ -147,10 +154,28 @@ class ReferenceCandidate:
         return np.ascontiguousarray(matched, dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class LearnedMap:
+    """The reference that was learned from pseudo-pairs; picklable.
+
+    Attributes:
+        learned: its function of the intensity.
+        scale: see `ReferenceCandidate`.
+    """
+
+    learned: IntensityMap
+    scale: FittedScale
+
+    def __call__(self, scan: Array, mask: Mask) -> Array:
+        """See `Candidate`; acts in the body found in the scan."""
+        return registered_intensity_map(self.learned)(scan, found_body(scan, self.scale))
+
+
 def make_candidates(
     translator: Translator,
     style: StyleIntensities,
     spacings: Mapping[tuple[int, ...], tuple[float, float, float]],
+    learned: IntensityMap | None = None,
 ) -> dict[str, Candidate]:
     """The translator and every reference, by name, the translator first.
 
@@ -158,9 +183,14 @@ def make_candidates(
         translator: the model.
         style: intensities of the style collection.
         spacings: see `Translation`.
+        learned: what was learned from pseudo-pairs; None leaves that reference out.
     """
     scale = translator.scales["scan"]
-    references = {name: ReferenceCandidate(name, style, scale) for name in REFERENCES}
+    references: dict[str, Candidate] = {
+        name: ReferenceCandidate(name, style, scale) for name in REFERENCES
+    }
+    if learned is not None:
+        references[REGISTERED_MAP] = LearnedMap(learned, scale)
     return {
         TRANSLATION: Remembering(Translation(translator, spacings)),
         **{name: Remembering(reference) for name, reference in references.items()},

@@ -19,6 +19,7 @@ from medstyle_gan.evaluation.context import EvaluationContext
 from medstyle_gan.evaluation.hallucination import Segmenter, load_segmenter
 from medstyle_gan.evaluation.material import Material, Paths, SubjectScans, gather, read_run
 from medstyle_gan.evaluation.pairs import refuse_colour
+from medstyle_gan.evaluation.registered_map import RegisteredMap, registered_map
 from medstyle_gan.evaluation.studies import read_studies, write_study
 from medstyle_gan.evaluation.thresholds import Thresholds, read_thresholds
 from medstyle_gan.evaluation.verdict import ChapterVerdict, Judgement, judge, overall
@@ -98,6 +99,7 @@ class Settings:
         viewer_limit: of these volumes' files in a page (MiB).
         mark: write SYNTHETIC into translations, in pictures and in the viewer. A reader study is
             never marked: its readers are to tell.
+        registered_map: learn the registered intensity map for a model that brings none.
     """
 
     chapters: Sequence[ChapterName] | None = None
@@ -116,6 +118,7 @@ class Settings:
     niivue: str | Path | None = None
     viewer_limit: float = 32.0
     mark: bool = True
+    registered_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,12 @@ def _evaluate_one(
     spacings = {}
     if own.inference.planes == 3:
         spacings = {s.scan.shape: s.spacing for s in material.subjects}
-    candidates = make_candidates(translator, material.intensities, spacings)
+    if announce is not None and settings.registered_map and bundle.intensity_map is None:
+        announce("registering scans with style volumes of other subjects")
+    own_map = registered_map(
+        bundle, asked.model, settings.registered_map, given.scans, given.style, own.data
+    )
+    candidates = make_candidates(translator, material.intensities, spacings, own_map.learned)
     names = settings.chapters or tuple(RUNS)
     if asked.study is not None:
         write_study(asked.study, settings.reader_study, material, candidates, context)
@@ -276,7 +284,7 @@ def _evaluate_one(
     verdicts = tuple(judge(chapter, thresholds, settings.seed) for chapter in chapters)
     shown = material.subjects[:_SHOWN]
     volumes: tuple[SubjectVolumes, ...] = ()
-    notes = material.notes
+    notes = (*material.notes, own_map.note)
     if settings.viewer:
         limit = int(settings.viewer_limit * MEBIBYTE)
         volumes = volumes_within(material.subjects, candidates, limit)
@@ -291,7 +299,7 @@ def _evaluate_one(
         verdict=overall(verdicts),
         views=tuple(view_subject(subject, candidates) for subject in shown),
         notes=notes,
-        provenance=_provenance(context, material, settings),
+        provenance=_provenance(context, material, settings, own_map),
         seed=settings.seed,
         volumes=volumes,
         study=asked.study,
@@ -314,7 +322,7 @@ def _with_own_data(model: Config, given: Config | None) -> Config:
 
 
 def _provenance(
-    context: EvaluationContext, material: Material, settings: Settings
+    context: EvaluationContext, material: Material, settings: Settings, own_map: RegisteredMap
 ) -> dict[str, Any]:
     translator = context.translator
     assert translator is not None
@@ -325,6 +333,7 @@ def _provenance(
         "device": str(translator.device),
         "precision": str(translator.precision),
         "data": dict(material.facts),
+        "registered_map": own_map.origin,
         "seed": settings.seed,
         "quick": settings.quick,
         "own_thresholds": settings.thresholds is not None,

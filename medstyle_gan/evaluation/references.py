@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection
+from medstyle_gan.data.intensity_map import IntensityMap
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -111,15 +112,38 @@ REFERENCES: Mapping[str, Callable[[StyleIntensities], Reference]] = {
 }
 
 
-def fit_references(collection: CachedCollection, plane: str) -> dict[str, Reference]:
-    """Every reference of `REFERENCES`, fitted to a grey style collection.
+# The one that needs scans as well: it stands beside the others where it could be learned.
+REGISTERED_MAP = "registered_intensity_map"
+REFERENCE_NAMES = (*REFERENCES, REGISTERED_MAP)
+
+
+def registered_intensity_map(learned: IntensityMap) -> Reference:
+    """The mean style intensity of each scan intensity, learned from pseudo-pairs.
+
+    It need not rise. The background is kept.
+    """
+
+    def match(scan: Array, foreground: Mask) -> Array:
+        return np.where(foreground, learned(scan), scan).astype(np.float32)
+
+    return match
+
+
+def fit_references(
+    collection: CachedCollection, plane: str, learned: IntensityMap | None = None
+) -> dict[str, Reference]:
+    """Every reference of `REFERENCES`, fitted to a grey style collection, and the learned one.
 
     Args:
         collection: Prepared style volumes or grey pictures.
         plane: The plane that they were sliced in.
+        learned: What was learned from pseudo-pairs; None leaves `REGISTERED_MAP` out.
 
     Raises:
         ValueError: The collection is in colour.
     """
     style = style_intensities(collection, plane)
-    return {name: fit(style) for name, fit in REFERENCES.items()}
+    references = {name: fit(style) for name, fit in REFERENCES.items()}
+    if learned is not None:
+        references[REGISTERED_MAP] = registered_intensity_map(learned)
+    return references

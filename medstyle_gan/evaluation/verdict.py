@@ -11,7 +11,7 @@ import numpy as np
 
 from medstyle_gan.evaluation.bootstrap import confidence_interval
 from medstyle_gan.evaluation.chapter import TRANSLATION, Chapter, ChapterName
-from medstyle_gan.evaluation.references import REFERENCES
+from medstyle_gan.evaluation.references import REFERENCE_NAMES
 from medstyle_gan.evaluation.summary import Key, Summary, key_of, summarize
 from medstyle_gan.evaluation.thresholds import LEVELS, Level, Threshold, Thresholds
 from medstyle_gan.evaluation.wording import number, title, with_unit
@@ -127,7 +127,7 @@ def _check(
             f"{what}{name} {with_unit(value, own.unit)} {word} its limit "
             f"({most} {number(sign * limit)})",
         )
-    references = [s for r in REFERENCES if (s := summaries.get((key, r))) is not None]
+    references = [s for r in REFERENCE_NAMES if (s := summaries.get((key, r))) is not None]
     if threshold.references != "ignore" and references and own.better is not None:
         yield _against(threshold, own, references, seed)
 

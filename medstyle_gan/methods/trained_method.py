@@ -27,6 +27,7 @@ from medstyle_gan.methods.batch_facts import NOTHING, BatchFacts
 from medstyle_gan.methods.body_region import BodyRegion
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
+from medstyle_gan.methods.inpainting_start import InpaintingStart, make_start
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.step_clock import StepClock
 from medstyle_gan.methods.structure_terms import StructureTerms
@@ -76,9 +77,7 @@ class TrainedMethod(L.LightningModule, ABC):
         self.structure = StructureTerms(
             config.loss.structure, config.training.steps, config.data.sample_slices
         )
-        self.warm_start = WarmStart(
-            config.training.warm_start, config.training.steps, config.data.sample_slices
-        )
+        self.warm_start = make_start(config, self.channels)
         self.body = BodyRegion(config)
         self.pools: dict[str, ImagePool] = {}
         self.step = 0
@@ -303,16 +302,16 @@ class TrainedMethod(L.LightningModule, ABC):
         real = {domain: batch[domain] for domain in self.channels}
         share = len(real["scan"]) / images
         if warm:
-            weight = batch["weight"]
             with self.step_clock.part("generators"):
-                terms = self.warm_start.terms(self.generators, self.directions, real, weight)
+                terms = self._warm_terms(batch, real, position)
         else:
             facts = BatchFacts.of(batch)
             with self.step_clock.part("generators"):
                 terms, translated = self.generator_terms(real, position, facts)
-                terms |= self.warm_start.kept_terms(
-                    self.generators, self.directions, real, translated, batch
-                )
+                if isinstance(self.warm_start, WarmStart):
+                    terms |= self.warm_start.kept_terms(
+                        self.generators, self.directions, real, translated, batch
+                    )
             terms |= self.structure(self.step, real, translated, facts.masks)
             with self.step_clock.part("discriminators"):
                 judged = self.discriminator_terms(real, translated, position, facts)
@@ -340,6 +339,15 @@ class TrainedMethod(L.LightningModule, ABC):
         for name, value in values.items():
             part = value * share
             self.logged[name] = self.logged[name] + part if name in self.logged else part
+
+    def _warm_terms(
+        self, batch: Mapping[str, Tensor], real: Mapping[str, Tensor], position: int
+    ) -> dict[str, Term]:
+        """What generators learn from before there is a game."""
+        start, ways = self.warm_start, self.directions
+        if isinstance(start, InpaintingStart):
+            return start.terms(self.generators, ways, real, self.step, position)
+        return start.terms(self.generators, ways, real, batch["weight"])
 
     def _update(self, optimizers: list[Any]) -> None:
         """Step the optimisers and the moving average, or neither."""

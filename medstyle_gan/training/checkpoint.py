@@ -43,11 +43,14 @@ class Circumstances:
         fingerprint: of the data (no path, no name), to notice that a collection has changed.
         vgg: what the VGG-19's weights are known by; None without one.
         made_with: versions and machine, to notice that they have.
+        intensity_map: the values of what was learned from pseudo-pairs of intensities alone;
+            None without such a warm start.
     """
 
     fingerprint: dict[str, Any]
     vgg: str | None
     made_with: dict[str, Any]
+    intensity_map: list[float] | None = None
 
 
 def training_state(
@@ -101,6 +104,7 @@ def training_state(
         "fingerprint": circumstances.fingerprint,
         "vgg": circumstances.vgg,
         "made_with": circumstances.made_with,
+        "intensity_map": circumstances.intensity_map,
     }
 
 

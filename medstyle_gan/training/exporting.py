@@ -9,6 +9,7 @@ from typing import Any
 from medstyle_gan.config import Config
 from medstyle_gan.config.inference_sections import InferenceConfig
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity_map import IntensityMap
 from medstyle_gan.data.words import OTHER
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import (
@@ -108,6 +109,7 @@ def _bundle(state: dict[str, Any]) -> Bundle:
         fingerprint=state["fingerprint"],
         versions=_versions(state),
         vgg=state["vgg"],
+        intensity_map=IntensityMap.read(state.get("intensity_map")),  # older ones have none
     )
 
 

@@ -113,7 +113,13 @@ def train(
             logger = make_wandb_logger(config, run.path) if first else None
             prepared = prepare_training(config, state, show_progress=announce is not None)
             facts = made_with(prepared.device, prepared.precision, processes)
-            circumstances = Circumstances(prepared.data.fingerprint(), prepared.vgg, facts)
+            learned = prepared.intensity_map
+            circumstances = Circumstances(
+                fingerprint=prepared.data.fingerprint(),
+                vgg=prepared.vgg,
+                made_with=facts,
+                intensity_map=None if learned is None else list(learned.values),
+            )
             if first:
                 if resume or begin_again:
                     run.write_config(config)
@@ -220,6 +226,7 @@ def _save_model(config: Config, run: RunFolder, prepared: Prepared) -> None:
             steps=prepared.method.step,
             fingerprint=data.fingerprint(),
             vgg=prepared.vgg,
+            intensity_map=prepared.intensity_map,
             **describe_collections(data.scan, data.style),
         ),
         run.model,

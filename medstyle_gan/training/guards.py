@@ -11,6 +11,7 @@ import lightning as L
 from torch import Tensor
 
 from medstyle_gan.config import Config
+from medstyle_gan.config.inpainting_section import InpaintingStartConfig
 from medstyle_gan.data.words import DOMAINS, OTHER, Direction, Domain
 from medstyle_gan.methods import METHODS
 from medstyle_gan.training.divergence import diverged
@@ -63,6 +64,10 @@ class Guards(L.Callback):
         self._form = config.loss.adversarial.name
         self._holding = _held_by(config)
         self._steps = config.training.steps
+        self._quiet = config.guards.warm_up * self._steps
+        start = config.training.warm_start
+        if isinstance(start, InpaintingStartConfig):  # generators are to give back their input
+            self._quiet = max(self._quiet, start.steps + 1)
         self._probes = probes
         self._last_good = last_good
         self._throughput = throughput
@@ -226,7 +231,7 @@ class Guards(L.Callback):
 
     def _judge(self, name: str, step: int, bad: bool, text: str) -> None:
         """Tell what has been wrong often enough in a row."""
-        if step < self._config.warm_up * self._steps:
+        if step < self._quiet:
             return
         self._in_a_row[name] = self._in_a_row.get(name, 0) + 1 if bad else 0
         if self._in_a_row[name] >= self._config.patience:

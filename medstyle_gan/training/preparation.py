@@ -12,6 +12,7 @@ import torch
 from medstyle_gan.config import Config
 from medstyle_gan.config.training_sections import TrainingConfig
 from medstyle_gan.data.datamodule import UnpairedDataModule
+from medstyle_gan.data.intensity_map import IntensityMap, learn_intensity_map
 from medstyle_gan.data.progress import FilesProgress
 from medstyle_gan.errors import UserError
 from medstyle_gan.evaluation import find_pairs
@@ -39,6 +40,7 @@ class Prepared:
         vgg: what the VGG-19's weights are known by; None without its terms.
         device: where it trains.
         precision: arithmetic of the networks.
+        intensity_map: what pseudo-pairs tell of intensities alone; None without them.
     """
 
     data: UnpairedDataModule
@@ -47,6 +49,7 @@ class Prepared:
     vgg: str | None
     device: torch.device
     precision: Precision
+    intensity_map: IntensityMap | None = None
 
     @property
     def footing(self) -> tuple[dict[str, int], Precision, torch.device]:
@@ -71,11 +74,10 @@ class Prepared:
                 "learning rates as configured, however many there are)"
             )
         warm = ""
-        if data.pseudo_pairs is not None and start < training.warm_start.steps:
-            warm = (
-                f"; the first {training.warm_start.steps} steps are a warm start on "
-                + data.pseudo_pairs.describe()
-            )
+        if start < training.warm_start.steps:
+            holes = "images with holes, which the generators fill"
+            on = holes if data.pseudo_pairs is None else data.pseudo_pairs.describe()
+            warm = f"; the first {training.warm_start.steps} steps are a warm start on {on}"
         if training.warm_start.kept:
             warm += "; pseudo-pairs are kept in the game"
         compiled = ", compiled," if training.compile else ""
@@ -133,6 +135,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
             data.on_progress = progress.show if show_progress else None
             first_on_machine(data.prepare_warm_start)
             data.on_progress = None
+    learned = _intensity_map(config, data, state)
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
     slices = config.data.sample_slices
@@ -156,7 +159,16 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
     if validation is not None and state is not None and state["best"] is not None:
         validation.load_state_dict(state["best"])
     compile_networks(method, config)
-    return Prepared(data, method, validation, vgg, device, precision)
+    return Prepared(data, method, validation, vgg, device, precision, learned)
+
+
+def _intensity_map(
+    config: Config, data: UnpairedDataModule, state: dict[str, Any] | None
+) -> IntensityMap | None:
+    """Learned where there are pseudo-pairs; after the warm start that of the checkpoint."""
+    if data.pseudo_pairs is not None:
+        return learn_intensity_map(data.pseudo_pairs, config.data.plane)
+    return None if state is None else IntensityMap.read(state.get("intensity_map"))
 
 
 def training_device(training: TrainingConfig) -> torch.device:

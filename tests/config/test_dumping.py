@@ -7,6 +7,8 @@ import yaml
 
 from medstyle_gan.config import Config, dump_config, load_config
 from medstyle_gan.config.fields import section_models, setting_paths
+from medstyle_gan.config.inpainting_section import InpaintingStartConfig
+from medstyle_gan.config.warm_start_section import WarmStartConfig
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 
@@ -84,5 +86,9 @@ def test_the_dump_holds_every_setting_of_the_defaults() -> None:
     for name, field in Config.model_fields.items():
         assert name in dumped
         assert section_models(field)
+    # Of a union the dump holds the default's variant alone.
+    others = InpaintingStartConfig.model_fields.keys() - WarmStartConfig.model_fields.keys()
     for path in setting_paths(type(Config().training)):
+        if path.rpartition(".")[2] in others:
+            continue
         assert path.rpartition(".")[2] in dumped

@@ -92,3 +92,10 @@ def test_a_displacement_acts_before_the_registration() -> None:
     expected = map_coordinates(values, places, order=1, mode="nearest")
     inner = tuple(slice(4, -4) for _ in range(3))
     assert np.allclose(found[inner], expected[inner], atol=1e-4)
+
+
+def test_a_thin_volume_can_be_aligned() -> None:
+    thin = np.ascontiguousarray(_texture(6)[..., :6])
+    found = align_locally(thin, thin, np.ones(thin.shape, bool), SPACING)
+    assert found.shape == (3, *thin.shape)
+    assert np.abs(found).mean() < 0.5 * min(SPACING)

@@ -5,8 +5,11 @@ import pytest
 from scipy.stats import wasserstein_distance
 from skimage.exposure import match_histograms
 
+from medstyle_gan.data.intensity_map import LEVELS, IntensityMap
 from medstyle_gan.evaluation import REFERENCES, fit_references
 from medstyle_gan.evaluation.references import (
+    REFERENCE_NAMES,
+    REGISTERED_MAP,
     StyleIntensities,
     foreground_quantiles,
     style_intensities,
@@ -97,3 +100,12 @@ def test_references_are_fitted_to_the_foreground_of_a_collection(style, config) 
     assert np.percentile(volumes, 35) < -0.85
     assert np.percentile(measured.pooled, 35) > -0.6
     assert set(fit_references(style, config.data.plane)) == set(REFERENCES)
+
+
+def test_the_learned_map_acts_in_the_body_alone(style, config, scan, foreground) -> None:
+    learned = IntensityMap.read(np.linspace(1, -1, LEVELS).tolist())
+    references = fit_references(style, config.data.plane, learned)
+    assert list(references) == list(REFERENCE_NAMES)
+    mapped = references[REGISTERED_MAP](scan, foreground)
+    np.testing.assert_allclose(mapped[foreground], -scan[foreground], atol=1e-6)
+    assert np.array_equal(mapped[~foreground], scan[~foreground])

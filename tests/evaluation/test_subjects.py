@@ -10,6 +10,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.data_section import PairsConfig
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.collection import find_collection
+from medstyle_gan.data.intensity_map import LEVELS, IntensityMap
 from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.data.preprocessing import prepare_volume
 from medstyle_gan.errors import UserError
@@ -99,9 +100,10 @@ def test_candidates_are_what_compare_pairs_gives(
 ) -> None:
     translator = make_translator(lambda x: -x)
     pairs = pairs_in(phantoms.pairs)[:1]
-    references = fit_references(style, "axial")
+    learned = IntensityMap.read(np.cos(np.linspace(-4, 4, LEVELS)).tolist())
+    references = fit_references(style, "axial", learned)
     (comparison,) = compare_pairs(translator, pairs, config, references, grids=("network",))
-    candidates = make_candidates(translator, style_intensities(style, "axial"), {})
+    candidates = make_candidates(translator, style_intensities(style, "axial"), {}, learned)
     assert list(candidates) == list(comparison.candidates)
     for name, candidate in candidates.items():
         ours = candidate(comparison.scan, comparison.mask)

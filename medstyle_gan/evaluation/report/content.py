@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medstyle_gan.evaluation.chapter import Chapter
 from medstyle_gan.evaluation.comparing import Comparison
+from medstyle_gan.evaluation.references import REGISTERED_MAP
 from medstyle_gan.evaluation.summary import Summary, summarize
 from medstyle_gan.evaluation.thresholds import Thresholds
 from medstyle_gan.evaluation.verdict import ChapterVerdict
@@ -15,13 +16,23 @@ from medstyle_gan.evaluation.verdict import ChapterVerdict
 if TYPE_CHECKING:
     from medstyle_gan.evaluation.evaluating import Evaluation
 
-REFERENCES = {
+_REFERENCES = {
     "doing_nothing": "the scan's own values in [-1, 1]",
     "percentile_matching": "one linear map, from the scan's 2nd and 98th body percentile to the "
     "style collection's typical ones",
     "histogram_matching": "the rising map that gives the scan's body the pooled histogram of the "
     "style collection",
+    REGISTERED_MAP: "the mean style intensity of each scan intensity in pseudo-pairs, "
+    "scans with style volumes of other subjects registered to them",
 }
+
+
+def references_of(evaluations: Sequence[Evaluation]) -> dict[str, str]:
+    """What stands beside the translations, by name: the learned one only where there is one."""
+    shown = {f.candidate for e in evaluations for chapter in e.chapters for f in chapter.figures}
+    return {
+        name: text for name, text in _REFERENCES.items() if name != REGISTERED_MAP or name in shown
+    }
 
 
 def report_content(evaluation: Evaluation, thresholds: Thresholds) -> dict[str, Any]:
@@ -42,7 +53,7 @@ def report_content(evaluation: Evaluation, thresholds: Thresholds) -> dict[str, 
         "chapters": {
             chapter.name: _chapter(chapter, evaluation.seed) for chapter in evaluation.chapters
         },
-        "references": REFERENCES,
+        "references": references_of([evaluation]),
         "provenance": {
             **evaluation.provenance,
             "notes": list(evaluation.notes),
@@ -96,7 +107,7 @@ def comparison_content(evaluations: Sequence[Evaluation], comparison: Comparison
             ]
             for chapter in dict.fromkeys(metric.chapter for metric in comparison.metrics)
         },
-        "references": REFERENCES,
+        "references": references_of(evaluations),
         "provenance": {e.label: {**e.provenance, "notes": list(e.notes)} for e in evaluations},
     }
 

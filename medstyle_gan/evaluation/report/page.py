@@ -13,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from medstyle_gan.evaluation.comparing import Comparison
-from medstyle_gan.evaluation.report.content import REFERENCES
+from medstyle_gan.evaluation.report.content import references_of
 from medstyle_gan.evaluation.report.images import view_figures
 from medstyle_gan.evaluation.report.plots import model_plots, strip_plots
 from medstyle_gan.evaluation.report.tables import chapter_tables, comparison_table
@@ -62,7 +62,7 @@ def report_page(evaluation: Evaluation, thresholds: Thresholds) -> str:
         meaning=MEANING[evaluation.verdict],
         chapters=chapters,
         subjects=[view_figures(views, evaluation.mark) for views in evaluation.views],
-        references={title(name): text for name, text in REFERENCES.items()},
+        references={title(name): text for name, text in references_of([evaluation]).items()},
         provenance=_flat(evaluation.provenance),
         volumes=evaluation.volumes,
         volumes_json=Markup(

@@ -17,6 +17,7 @@ import medstyle_gan
 from medstyle_gan.config import Config
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity_map import IntensityMap
 from medstyle_gan.data.words import DIRECTIONS, Direction
 
 SHARED = "shared"
@@ -76,6 +77,8 @@ class Bundle:
         weights_hash: `model_hash` of the weights that graphs were exported from; None computes
             it from `state`.
         vgg: what the weights of the training's VGG-19 are known by; None without one.
+        intensity_map: what the training's pseudo-pairs told of intensities alone, for `evaluate`;
+            None without a warm start on them.
     """
 
     config: Config
@@ -92,6 +95,7 @@ class Bundle:
     graphs: dict[str, Graph] = field(default_factory=dict)
     weights_hash: str | None = None
     vgg: str | None = None
+    intensity_map: IntensityMap | None = None
 
     @cached_property
     def hash(self) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 import medstyle_gan
 from medstyle_gan.config import Config
 from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity_map import IntensityMap
 from medstyle_gan.data.words import DIRECTIONS
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle, Graph, model_hash, without_local_paths
@@ -62,6 +63,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "pictures": bundle.pictures,
         "versions": bundle.versions,
         "fingerprint": bundle.fingerprint,
+        "intensity_map": None if bundle.intensity_map is None else bundle.intensity_map.values,
         "config": without_local_paths(bundle.config).model_dump(mode="json"),
     }
     networks: dict[str, bytes] = {}
@@ -143,6 +145,7 @@ def load_bundle(model: str | Path) -> Bundle:
             graphs={} if state else _read_graphs(folder, facts["graphs"]),
             weights_hash=str(facts["hash"]),
             vgg=facts.get("vgg"),  # older ones do not say
+            intensity_map=IntensityMap.read(facts.get("intensity_map")),  # likewise
             folder=folder,
         )
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:

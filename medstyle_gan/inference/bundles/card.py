@@ -61,6 +61,9 @@ def describe_model(bundle: Bundle) -> dict[str, Any]:
             domain: bool(bundle.fingerprint.get(domain, {}).get("appearance"))
             for domain in _DOMAINS
         },
+        "intensity_map": None
+        if bundle.intensity_map is None
+        else list(bundle.intensity_map.values),
         "versions": bundle.versions,
     }
 
@@ -92,6 +95,9 @@ def format_card(facts: Mapping[str, Any]) -> str:
     ]
     for domain in _DOMAINS:
         rows += _collection(domain, facts)
+    if facts["intensity_map"] is not None:
+        what = f"{len(facts['intensity_map'])} numbers, learned from registered scans, for evaluate"
+        rows.append(("intensity map", what))
     rows.append(("versions", ", ".join(f"{k} {v}" for k, v in facts["versions"].items())))
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:<{width}}{text}\n" for name, text in rows)

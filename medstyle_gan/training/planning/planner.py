@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, get_args
 
 from medstyle_gan.config import Config, load_config
+from medstyle_gan.config.warm_start_section import WarmStartConfig
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.datamodule import UnpairedDataModule
 from medstyle_gan.data.words import Domain
@@ -218,7 +219,9 @@ def _estimate(config: Config, cost: StepCost, machine: Machine) -> Estimate:
     every = min(config.loss.perceptual.every_n_steps, config.loss.style.every_n_steps)
     step = step_seconds(cost, every, precision, machine)
     warm = config.training.warm_start
-    registrations = REGISTRATION_SECONDS * warm.pairs if warm.steps else 0.0
+    registrations = 0.0
+    if isinstance(warm, WarmStartConfig) and warm.steps:
+        registrations = REGISTRATION_SECONDS * warm.pairs
     return Estimate(
         operations=cost.mean_operations(every),
         gflops=machine.gflops[precision],

@@ -413,15 +413,25 @@ def choose_length(
 
 
 def choose_warm_start(
-    scan: CollectionFacts, style: CollectionFacts, others: bool, steps: int
+    scan: CollectionFacts,
+    style: CollectionFacts,
+    others: bool,
+    steps: int,
+    kind: str = "registered",
 ) -> Choice:
-    """Steps that begin on roughly registered scans of other subjects.
+    """Steps that begin on roughly registered scans of other subjects, or on images with holes.
 
     Args:
         scan, style: the collections.
         others: whether some scan has a style volume of another subject.
         steps: of the whole training.
+        kind: the one that was asked for; `inpainting` needs no registration.
     """
+    warm = min(MOST_WARM_STEPS, int(WARM_SHARE * steps) // 10 * 10)
+    if kind == "inpainting":
+        if steps < LEAST_STEPS_WITH_WARM:
+            return Choice(0, f"{steps} steps are too few to give any away")
+        return Choice(warm, "what anatomy looks like is learned first, by filling holes")
     if scan.pictures or style.pictures:
         return Choice(0, "pictures cannot be registered")
     if not others:
@@ -434,7 +444,6 @@ def choose_warm_start(
     ratio = max(map(_ratio, scan.typical_body, style.typical_body))
     if ratio > SAME_PART:
         return Choice(0, f"extents differ by {ratio:.1f}: not the same part of the body")
-    warm = min(MOST_WARM_STEPS, int(WARM_SHARE * steps) // 10 * 10)
     return Choice(
         warm,
         "the contrast is learned first, from scans registered to style volumes of other subjects",
@@ -528,8 +537,10 @@ def decide(
     if method not in ONE_WAY:
         _decide_networks(draft, scan, machine, given, cost, budget)
         steps = draft.value("training.steps")
+        kind = draft.value("training.warm_start.name")
         draft.settle(
-            "training.warm_start.steps", lambda: choose_warm_start(scan, style, others, steps)
+            "training.warm_start.steps",
+            lambda: choose_warm_start(scan, style, others, steps, kind),
         )
     return tuple(draft.decisions.values())
 

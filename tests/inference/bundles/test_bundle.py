@@ -12,6 +12,7 @@ import yaml
 from safetensors import safe_open
 
 from medstyle_gan.config import Config
+from medstyle_gan.data.intensity_map import LEVELS, IntensityMap
 from medstyle_gan.data.phantom import write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import (
@@ -31,9 +32,11 @@ def test_bundle_comes_back_as_it_was(tmp_path: Path) -> None:
     bundle = replace(
         make_bundle(channels={"style": 3}, pictures={"style": True}),
         fingerprint={"scan": {"volumes": np.int64(3), "spacing": (1.0, np.float32(2.0))}},
+        intensity_map=IntensityMap.read(np.linspace(-0.3, 0.7, LEVELS).tolist()),
     )
     loaded = load_bundle(save_bundle(bundle, tmp_path / "model"))
     assert loaded.config == bundle.config
+    assert loaded.intensity_map == bundle.intensity_map
     for field in ["channels", "scales", "integer", "background", "pictures", "steps", "versions"]:
         assert getattr(loaded, field) == getattr(bundle, field), field
     assert loaded.fingerprint == {"scan": {"volumes": 3, "spacing": [1.0, 2.0]}}

@@ -222,6 +222,12 @@ def test_warm_start(
     assert rules.choose_warm_start(scan, style, others, steps).value == warm
 
 
+def test_a_start_by_inpainting_needs_nothing_registered() -> None:
+    kind = "training.warm_start.name=inpainting"
+    assert decided(kind, "training.steps=3000", style=DRAWINGS)["training.warm_start.steps"] == 300
+    assert decided(kind, "training.steps=900")["training.warm_start.steps"] == 0
+
+
 # ------------------------------------------------------------------------------------ together
 
 
