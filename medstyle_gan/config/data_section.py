@@ -100,7 +100,7 @@ class PairsConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """Random changes of each sample, by the same rules in both domains."""
+    """Random changes of each sample, in both domains by the same rules but for `gamma`."""
 
     flip: Probability = Field(0.5, description="probability of a left-right flip")
     affine: Probability = Field(0.5, description="probability of a random affine")
@@ -110,6 +110,14 @@ class AugmentationConfig(Section):
     scaling: float = Field(0.08, ge=0, lt=1, description="largest relative change of size")
     translation: float = Field(
         0.04, ge=0, lt=1, description="largest shift (share of the sample size)"
+    )
+    gamma: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="largest logarithm of the exponent that a scan's intensities, from 0 to 1, are "
+        "raised to; style images stay as they are (0: none; where units mean something, as in CT, "
+        "leave it)",
     )
     crop: Literal["center", "random"] = Field(
         "center",

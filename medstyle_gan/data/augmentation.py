@@ -180,3 +180,17 @@ def affine_margins(size: Sequence[int], augmentation: AugmentationConfig) -> tup
         math.ceil(own + turn * (sum(reach) - own) - n / 2)
         for own, n in zip(reach, size, strict=True)
     )
+
+
+def with_gamma(sample: torch.Tensor, exponent: float) -> torch.Tensor:
+    """A sample whose intensities, taken as 0 to 1, are raised to a power.
+
+    Black and white stay; values beyond [-1, 1], which some scales give, too.
+
+    Args:
+        sample: any shape, in [-1, 1].
+        exponent: above 1 darkens, below brightens.
+    """
+    share = (sample + 1) / 2
+    inside = share.clamp(0, 1)
+    return 2 * (inside**exponent + (share - inside)) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from medstyle_gan.config.data_section import DataConfig
+from medstyle_gan.data.augmentation import with_gamma
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.drawing import keyed_bits
 from medstyle_gan.data.patch_samples import PatchSamples
@@ -107,6 +109,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         self._masks = masks
         self._heights = heights
         self._kept = kept
+        self._gamma = config.augmentation.gamma
 
     def __len__(self) -> int:
         return self._length
@@ -115,11 +118,13 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         """`scan` and `style`, each (C, *sample_size) float32, and `index`."""
         bits = keyed_bits(self._seed, index)
         rng = np.random.Generator(bits)
+        sample: dict[str, Any]
         if index < self._warm_samples:
             pair, place = self._draw_pseudo_pair(rng)
             parts = {"scan": pair.scan, "style": pair.style, "weight": pair.weight}
             state = np.random.RandomState(int(rng.integers(2**32)))
-            return {**self._changed_alike(parts, place, state), "index": index}
+            sample = {**self._changed_alike(parts, place, state), "index": index}
+            return self._with_gamma(sample, rng)
         partners: dict[str, CachedVolume] = {}
         if self._kept:
             pair, place = self._draw_pseudo_pair(rng)
@@ -129,7 +134,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
         else:
             drawn = self._samples.draw(self._scan, self._style, rng)
         state = np.random.RandomState(bits)  # MONAI's kind; goes on in the same stream
-        sample: dict[str, Any] = {"index": index}
+        sample = {"index": index}
         # Before the state goes on: as the scan is changed, which comes first.
         sample |= self._changed_alike(partners, drawn[0][1], state)
         for domain, (volume, place) in zip(("scan", "style"), drawn, strict=True):
@@ -142,6 +147,13 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
             if self._heights:
                 height = self._samples.height(volume, place)
                 sample[f"{domain}_height"] = torch.tensor(height, dtype=torch.float32)
+        return self._with_gamma(sample, rng)
+
+    def _with_gamma(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """The sample with its scan's intensities changed, by the last number that is drawn."""
+        if self._gamma:
+            exponent = math.exp(rng.uniform(-self._gamma, self._gamma))
+            sample["scan"] = with_gamma(sample["scan"], exponent)
         return sample
 
     def _draw_pseudo_pair(self, rng: np.random.Generator) -> tuple[PseudoPair, Any]:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import map_coordinates
 
 from medstyle_gan.config.data_section import DataConfig
-from medstyle_gan.data.augmentation import SampleTransform
+from medstyle_gan.data.augmentation import SampleTransform, with_gamma
 
 DataSettings = Callable[..., DataConfig]
 STILL = {"flip": 0, "affine": 0}
@@ -192,3 +193,11 @@ def test_monais_metadata_setting_is_left_as_it_was(data_settings: DataSettings) 
     before = get_track_meta()
     _transform(data_settings).plain(_image(32, 32), (15.5, 15.5), -1.0)
     assert get_track_meta() == before
+
+
+def test_gamma_keeps_black_white_and_what_lies_beyond() -> None:
+    sample = torch.tensor([-1.5, -1.0, -0.5, 0.0, 1.0, 1.25])
+    changed = with_gamma(sample, 2.0)
+    # In [0, 1]: 0.25 and 0.5 become 0.0625 and 0.25.
+    assert torch.allclose(changed, torch.tensor([-1.5, -1.0, -0.875, -0.5, 1.0, 1.25]))
+    assert torch.equal(with_gamma(sample, 1.0), sample)

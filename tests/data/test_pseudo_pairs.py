@@ -160,3 +160,27 @@ def test_kept_pairs_come_with_styles_drawn_independently(
     assert len(partners) > 15
     with pytest.raises(ValueError, match="there are none"):
         UnpairedDataset(*collections, config, 3, 40, kept=True)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_gamma_changes_scans_alone(
+    kept: bool, pairs: PseudoPairs, collections: Collections, data_settings: DataSettings
+) -> None:
+    def samples(gamma: float) -> list[dict[str, Any]]:
+        config = data_settings(augmentation={"gamma": gamma})
+        dataset = UnpairedDataset(*collections, config, 3, 12, pairs, warm_samples=6, kept=kept)
+        return [dataset[index] for index in range(12)]
+
+    exponents = []
+    for plain, changed, again in zip(samples(0), samples(0.3), samples(0.3), strict=True):
+        for name in plain:
+            if name not in ("scan", "index"):
+                assert torch.equal(plain[name], changed[name]), name
+        assert torch.equal(changed["scan"], again["scan"])
+        dark, gray = ((s["scan"].double() + 1) / 2 for s in (plain, changed))
+        inside = (dark > 0.1) & (dark < 0.9)
+        exponent = gray[inside].log() / dark[inside].log()  # the same everywhere
+        assert exponent.std() < 1e-4 * exponent.mean()
+        exponents.append(float(exponent.mean()))
+    assert np.abs(np.log(exponents)).max() <= 0.3
+    assert len({round(e, 4) for e in exponents}) == 12
