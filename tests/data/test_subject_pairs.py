@@ -26,7 +26,7 @@ Affine = Callable[..., np.ndarray]
 FIXED = {"name": "fixed", "lower": -2000, "upper": 2000, "clip": False}
 INTENSITY = {"scan": FIXED, "style": FIXED}
 RADII = np.array([30.0, 34.0, 20.0])
-# (seed of the ramp, shape, spacing, degrees, shift of the grid in mm).
+# Shape, spacing (mm), and how far it is turned (degrees).
 SCAN_GRID = ((40, 44, 16), (2.0, 2.0, 3.0), 0.0)
 STYLE_GRID = ((46, 40, 12), (1.8, 2.2, 3.5), 9.0)
 
@@ -165,6 +165,15 @@ def test_collections_without_a_subject_in_common_are_refused(
     scan, style = _subjects(collections[0], "a", "b", "c"), _subjects(collections[1], *"def")
     with pytest.raises(UserError, match=r"data.pairing=subject.*data.subject_pattern"):
         make_subject_pairs(scan, style, "axial", cache)
+
+
+def test_pictures_have_no_positions_to_pair_by(
+    collections: tuple[CachedCollection, CachedCollection], cache: Path
+) -> None:
+    scan, style = collections
+    drawn = CachedCollection((replace(v, is_picture=True) for v in style), "style")
+    with pytest.raises(UserError, match=r"pictures.*data.pairing=none"):
+        make_subject_pairs(scan, drawn, "axial", cache)
 
 
 def test_bodies_in_different_places_are_no_pair(
