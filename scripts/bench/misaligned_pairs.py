@@ -30,12 +30,12 @@ _WEIGHT = "loss.registration.weight"
 # Name → settings of its own, and the folder of style volumes that it learns from.
 TRAININGS: dict[str, tuple[dict[str, object], str]] = {
     "unpaired": ({}, "moved"),
-    "pairs as they lie": (
+    "as_they_lie": (
         {"data.pairing": "subject", _WEIGHT: 20, "loss.registration.deform": False},
         "moved",
     ),
-    "pairs, registered": ({"data.pairing": "subject", _WEIGHT: 20}, "moved"),
-    "aligned pairs": (
+    "registered": ({"data.pairing": "subject", _WEIGHT: 20}, "moved"),
+    "aligned": (
         {"data.pairing": "subject", _WEIGHT: 20, "loss.registration.deform": False},
         "aligned",
     ),
@@ -80,16 +80,18 @@ _WAVELENGTH = 70.0
 
 def study_misaligned_pairs(
     overrides: Sequence[str],
+    trainings: Sequence[str],
     seeds: Sequence[int],
     subjects: int,
     shift: float,
     quick: bool,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train four times a seed, and score on aligned truth.
+    """Train a few times a seed, and score on aligned truth.
 
     Args:
         overrides: the user's `key.path=value`.
+        trainings: some of `TRAININGS`.
         seeds: of the trainings; the data is the same.
         subjects: that are trained on, each with both contrasts.
         shift: standard deviation of the shift along each axis of a slice (mm).
@@ -127,7 +129,7 @@ def study_misaligned_pairs(
         result: dict[str, Any] = {
             "subjects": subjects,
             "held_out": len(pairs),
-            "steps": config(seeds[0], "unpaired").training.steps,
+            "steps": config(seeds[0], trainings[0]).training.steps,
             "seeds": list(seeds),
             "shift_mm": moved_by,
             "settings": _SETTINGS | (_QUICK if quick else {}),
@@ -135,7 +137,7 @@ def study_misaligned_pairs(
             "runs": [],
         }
         for seed in seeds:
-            for number, kind in enumerate(TRAININGS):
+            for number, kind in enumerate(trainings):
                 began = time.perf_counter()
                 settings = config(seed, kind)
                 run = train(settings, folder / "runs" / f"{number}-{seed}")
@@ -157,7 +159,8 @@ def study_lines(result: Mapping[str, Any]) -> list[str]:
         "in the head, in [-1, 1] units",
         f"  {'':20}{'PSNR (dB)':>12}{'SSIM':>8}{'MAE':>8}{'Spearman':>10}   PSNR of each seed",
     ]
-    for kind in TRAININGS:
+    kinds = dict.fromkeys(run["kind"] for run in result["runs"])
+    for kind in kinds:
         runs = [run for run in result["runs"] if run["kind"] == kind]
         mean = {m: statistics.mean(r[m] for r in runs) for m in ("psnr", "ssim", "mae", "spearman")}
         each = " ".join(f"{run['psnr']:.2f}" for run in runs)
