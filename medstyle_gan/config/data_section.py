@@ -167,6 +167,11 @@ class DataConfig(Section):
         None, description="style collection: folder, glob, .txt/.csv list or .json datalist"
     )
     pairs: PairsConfig = Field(default_factory=PairsConfig, description="pairs for scoring")
+    pairing: Literal["none", "subject"] = Field(
+        "none",
+        description="subject: scans and style volumes of one subject are pairs to learn from, "
+        "aligned roughly by their files' positions (mm); data.pairs are others, for scoring",
+    )
     subject_pattern: str = Field(
         r"(sub-[A-Za-z0-9]+|patient\d+)",
         description="regular expression whose first group, in the path, names the subject",

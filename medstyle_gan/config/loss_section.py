@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from medstyle_gan.config.base import PositiveInt, Probability, Section, Weight
+from medstyle_gan.config.registration_section import RegistrationLossConfig
 
 
 class ZeroCentredPenaltyConfig(Section):
@@ -226,6 +227,10 @@ class LossConfig(Section):
     structure: StructureLossConfig = Field(
         default_factory=StructureLossConfig,
         description="what translations keep of their scans' structure",
+    )
+    registration: RegistrationLossConfig = Field(
+        default_factory=RegistrationLossConfig,
+        description="likeness to the subject's own style image, where pairs are declared",
     )
     total_variation: WeightedLossConfig = Field(
         default_factory=WeightedLossConfig, description="roughness of the translations"

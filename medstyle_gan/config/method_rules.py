@@ -86,6 +86,39 @@ def loss_fault(method: str, loss: LossConfig) -> str | None:
     return None
 
 
+def pairing_fault(method: str, data: DataConfig) -> str | None:
+    """Why a method has no use for declared pairs, or None.
+
+    Args:
+        method: its name.
+        data: the `data` section.
+    """
+    if data.pairing != "none" and method in (*ONE_WAY, "gatys"):
+        return f"{method} learns from no pairs; set data.pairing=none"
+    return None
+
+
+def registration_fault(method: str, loss: LossConfig, data: DataConfig) -> str | None:
+    """Why translations cannot be compared with their own style images, or None.
+
+    Args:
+        method: its name.
+        loss: the `loss` section.
+        data: the `data` section.
+    """
+    if not loss.registration.weight:
+        return None
+    if method in (*ONE_WAY, "gatys"):
+        return f"{method} learns from no pairs; set loss.registration.weight=0"
+    if data.pairing == "none":
+        return (
+            "registration compares translations with the same subject's style images, and no pairs "
+            "are declared; set data.pairing=subject where scans and style volumes are of the same "
+            "subjects, else loss.registration.weight=0"
+        )
+    return None
+
+
 def _contrasting_fault(method: str, loss: LossConfig) -> str | None:
     weights = {
         "cycle.weight": loss.cycle.weight,

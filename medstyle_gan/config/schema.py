@@ -23,6 +23,8 @@ from medstyle_gan.config.loss_section import (
 from medstyle_gan.config.method_rules import (
     generator_fault,
     loss_fault,
+    pairing_fault,
+    registration_fault,
     training_fault,
     vgg_fault,
 )
@@ -41,6 +43,7 @@ from medstyle_gan.config.network_sections import (
     VGGConfig,
 )
 from medstyle_gan.config.panel_section import PanelConfig
+from medstyle_gan.config.registration_section import RegistrationNetworkConfig
 from medstyle_gan.config.training_sections import GuardsConfig, LoggingConfig, TrainingConfig
 
 _METHODS: tuple[Any, ...] = (
@@ -117,6 +120,10 @@ class Config(Section):
         default_factory=PatchGANConfig, description="both discriminators"
     )
     loss: LossConfig = Field(default_factory=_loss_of_the_method, description="terms and weights")
+    registration: RegistrationNetworkConfig = Field(
+        default_factory=RegistrationNetworkConfig,
+        description="the network of loss.registration, which deforms translations",
+    )
     vgg: VGGConfig = Field(default_factory=VGGConfig, description="the frozen VGG-19")
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="the training")
     guards: GuardsConfig = Field(default_factory=GuardsConfig, description="what is watched for")
@@ -146,6 +153,15 @@ class Config(Section):
             raise ValueError(fault)
         return inference
 
+    @field_validator("method")
+    @classmethod
+    def _with_the_pairs_that_it_can_use(cls, method: Any, info: ValidationInfo) -> Any:
+        data = info.data.get("data")  # absent where it has mistakes of its own
+        fault = None if data is None else pairing_fault(method.name, data)
+        if fault:
+            raise ValueError(fault)
+        return method
+
     @field_validator("generator")
     @classmethod
     def _with_what_the_method_looks_at(
@@ -162,6 +178,9 @@ class Config(Section):
     def _terms_that_the_method_has(cls, loss: LossConfig, info: ValidationInfo) -> LossConfig:
         method = info.data.get("method")  # absent where it has mistakes of its own
         fault = None if method is None else loss_fault(method.name, loss)
+        data = info.data.get("data")
+        if method is not None and data is not None:
+            fault = fault or registration_fault(method.name, loss, data)
         if fault:
             raise ValueError(fault)
         return loss

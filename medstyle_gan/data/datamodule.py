@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from medstyle_gan.config import Config
 from medstyle_gan.config.warm_start_section import WarmStartConfig
@@ -15,11 +15,13 @@ from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.cache_entry import NO_PATCHES
 from medstyle_gan.data.cache_files import cache_folder
 from medstyle_gan.data.collection import Collection, check_distinct, find_collection
-from medstyle_gan.data.held_out import without_pairs
+from medstyle_gan.data.held_out import refuse_scored_pairs, without_pairs
+from medstyle_gan.data.paired_sampling import PairedDataset
 from medstyle_gan.data.pseudo_pairs import PseudoPairs, make_pseudo_pairs
 from medstyle_gan.data.sample_size import sample_size_fault
 from medstyle_gan.data.sampling import GlobalIndexSampler, UnpairedDataset
 from medstyle_gan.data.splitting import Split, split_by_subject
+from medstyle_gan.data.subject_pairs import SubjectPairs, make_subject_pairs
 from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import is_picture
@@ -39,9 +41,10 @@ class UnpairedDataModule(lightning.LightningDataModule):
         validation_scan, validation_style: held-out subjects; None where there are none.
         split: the files of each of them.
         pseudo_pairs: what a warm start learns from; None before `prepare_warm_start`.
+        subject_pairs: declared pairs; None before `prepare_pairs`, and where none are declared.
         start_step: first step of the loader; set it before fitting to resume.
         on_progress: called while the cache is built with (what is prepared: a domain or
-            `pseudo-pairs`, files done, files in all).
+            `pseudo-pairs` or `pairs`, files done, files in all).
 
     Args:
         config: the run's.
@@ -58,6 +61,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
         self._split: Split | None = None
         self._ready = False
         self.pseudo_pairs: PseudoPairs | None = None
+        self.subject_pairs: SubjectPairs | None = None
         self.start_step = 0
         self.on_progress: Callable[[str, int, int], None] | None = None
 
@@ -162,6 +166,22 @@ class UnpairedDataModule(lightning.LightningDataModule):
             self._report("pseudo-pairs"),
         )
 
+    def prepare_pairs(self) -> None:
+        """Bring declared pairs of the training collections together, where there are some.
+
+        After `setup`. What is in the cache already is opened.
+
+        Raises:
+            UserError: as `make_subject_pairs`, and a pair that is for scoring, too.
+        """
+        data = self._config.data
+        if data.pairing == "none" or self.subject_pairs is not None:
+            return
+        refuse_scored_pairs([v.item.path for v in (*self.scan, *self.style)], data)
+        self.subject_pairs = make_subject_pairs(
+            self.scan, self.style, data.plane, cache_folder(data.cache), self._report("pairs")
+        )
+
     def _prepare(self) -> tuple[CachedCollection, CachedCollection]:
         parts: list[CachedCollection] = []
         domains: tuple[Domain, Domain] = ("scan", "style")
@@ -183,18 +203,20 @@ class UnpairedDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Steps `{"scan", "style", "index"}` from `start_step` to the run's last one.
 
-        With masks and heights where the config uses them, see `UnpairedDataset`.
+        With masks and heights where the config uses them, see `UnpairedDataset`; of declared
+        pairs where there are some, see `PairedDataset`.
 
         Those of a warm start, and others where it is kept, are of pseudo-pairs, see there.
         Each holds all the samples that the rank sees in it, `accumulate` x `batch_size`.
         """
         training, workers = self._config.training, self._config.data.workers
         self.prepare_warm_start()
+        self.prepare_pairs()
         samples = training.batch_size * training.accumulate  # the method cuts them in parts
         warm_steps = 0 if self.pseudo_pairs is None else training.warm_start.steps
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        dataset = UnpairedDataset(
+        unpaired = UnpairedDataset(
             self.scan,
             self.style,
             self._config.data,
@@ -206,6 +228,17 @@ class UnpairedDataModule(lightning.LightningDataModule):
             heights=self._config.uses_heights,
             kept=training.warm_start.kept,
         )
+        dataset: Dataset[dict[str, Any]] = unpaired
+        if self.subject_pairs is not None:
+            dataset = PairedDataset(
+                unpaired,
+                self.subject_pairs,
+                self._config.data,
+                training.seed,
+                warm_samples=training.warm_start.steps * samples * world_size,
+                masks=self._config.uses_masks,
+                heights=self._config.uses_heights,
+            )
         sampler = GlobalIndexSampler(training.steps, samples, rank, world_size, self.start_step)
         return DataLoader(
             dataset,

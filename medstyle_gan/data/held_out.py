@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.collection import Collection, subject_in
+from medstyle_gan.data.same_files import same_files
 from medstyle_gan.errors import UserError
+
+
+def refuse_scored_pairs(paths: Sequence[Path], config: DataConfig) -> None:
+    """Check that no file that is trained on lies in the folder of pairs under another name.
+
+    Subjects of the same names are gone already, see `without_pairs`. Declared pairs are truth to
+    learn from, so that a copy would make the scores worthless.
+
+    Args:
+        paths: what is trained on.
+        config: its `pairs.folder` is looked into.
+
+    Raises:
+        UserError: naming both files.
+    """
+    if not config.pairs.folder:
+        return
+    folder = Path(config.pairs.folder).expanduser()
+    scored = [path for pair in folder.iterdir() if pair.is_dir() for path in pair.iterdir()]
+    twice = same_files(paths, scored)
+    if twice:
+        raise UserError(
+            f"{twice[0]}: this pair is for scoring (data.pairs.folder), and the same file is among "
+            "the pairs that are trained on (data.pairing=subject); take its subject out of one"
+        )
 
 
 def without_pairs(collection: Collection, config: DataConfig) -> Collection:

@@ -92,7 +92,7 @@ class CUT(AdversarialMethod):
     @property
     def helpers(self) -> dict[str, nn.Module]:
         """What features are compared through."""
-        return {"projection_heads": self.projection_heads}
+        return {"projection_heads": self.projection_heads, **super().helpers}
 
     def panel(self, batch: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """Scans with their translations, and what the style is like.

@@ -28,12 +28,13 @@ from medstyle_gan.methods.body_region import BodyRegion
 from medstyle_gan.methods.ema import GeneratorEMA
 from medstyle_gan.methods.image_pool import ImagePool
 from medstyle_gan.methods.inpainting_start import InpaintingStart, make_start
+from medstyle_gan.methods.registration import registration_terms
 from medstyle_gan.methods.schedule import constant_then_linear
 from medstyle_gan.methods.step_clock import StepClock
 from medstyle_gan.methods.structure_terms import StructureTerms
 from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer, wanted_layers
 from medstyle_gan.methods.warm_start import WarmStart
-from medstyle_gan.networks import parameters_of
+from medstyle_gan.networks import DeformationNetwork, parameters_of
 
 
 class TrainedMethod(L.LightningModule, ABC):
@@ -50,6 +51,8 @@ class TrainedMethod(L.LightningModule, ABC):
     Attributes:
         warm_start: the terms of the first steps, where there is a warm start.
         structure: the terms of structure, which act on any method's translations.
+        registration_network: what deforms translations of pairs that do not align, where the loss
+            asks for it.
         body: what outside of the body is left of images.
         directions: ways that it translates by itself, without being shown a style.
         step: steps done, however many optimisers each has.
@@ -78,6 +81,7 @@ class TrainedMethod(L.LightningModule, ABC):
             config.loss.structure, config.training.steps, config.data.sample_slices
         )
         self.warm_start = make_start(config, self.channels)
+        self.registration_network: DeformationNetwork | None = None
         self.body = BodyRegion(config)
         self.pools: dict[str, ImagePool] = {}
         self.step = 0
@@ -92,6 +96,14 @@ class TrainedMethod(L.LightningModule, ABC):
         """Start the moving average, of networks that are as they begin."""
         assert isinstance(self.config.method, TrainedConfig)
         self.ema = GeneratorEMA(self.generators, self.config.method.ema_decay)
+        registration = self.config.loss.registration
+        if registration.weight and registration.deform:
+            # After all others, whose start is the same with it and without.
+            self.registration_network = DeformationNetwork(
+                2 * self.channels["style"],
+                **self.config.registration.model_dump(),
+                dims=self.config.data.spatial_dims,
+            )
 
     @staticmethod
     def layers(loss: LossConfig) -> tuple[str, ...]:
@@ -116,7 +128,8 @@ class TrainedMethod(L.LightningModule, ABC):
     @property
     def helpers(self) -> dict[str, nn.Module]:
         """What is trained with the generators and needed by no model, by its attribute's name."""
-        return {}
+        network = self.registration_network
+        return {} if network is None else {"registration_network": network}
 
     @property
     @abstractmethod
@@ -137,6 +150,19 @@ class TrainedMethod(L.LightningModule, ABC):
                 choices are keyed by it, so that they do not depend on how a batch is cut.
             facts: what is known of the images.
         """
+
+    def registration_terms(
+        self, real: Mapping[str, Tensor], translated: Mapping[str, Tensor], facts: BatchFacts
+    ) -> dict[str, Term]:
+        """What declared pairs add to the generators' loss; see `methods.registration`.
+
+        Args:
+            real: domain → images `(B, C, *spatial)`.
+            translated: domain → images translated into it.
+            facts: what is known of the images.
+        """
+        config, network = self.config.loss.registration, self.registration_network
+        return registration_terms(config, network, real, translated, facts.pair_weight)
 
     def discriminator_terms(
         self,
@@ -313,6 +339,7 @@ class TrainedMethod(L.LightningModule, ABC):
                         self.generators, self.directions, real, translated, batch
                     )
             terms |= self.structure(self.step, real, translated, facts.masks)
+            terms |= self.registration_terms(real, translated, facts)
             with self.step_clock.part("discriminators"):
                 judged = self.discriminator_terms(real, translated, position, facts)
         generator_loss = torch.stack([t.weight * t.value for t in terms.values()]).sum()

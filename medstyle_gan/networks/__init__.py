@@ -8,6 +8,7 @@ from torch import nn
 
 from medstyle_gan.networks.adain_decoder import AdaINDecoder
 from medstyle_gan.networks.channels import adapt_channels, middle_slice
+from medstyle_gan.networks.deformation import DeformationNetwork
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.parameters import parameters_of
 from medstyle_gan.networks.patchgan import PatchGANDiscriminator
@@ -32,6 +33,7 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "AdaINDecoder",
+    "DeformationNetwork",
     "PatchGANDiscriminator",
     "ProjectionHeads",
     "ResNetGenerator",

@@ -41,6 +41,7 @@ _DEALT = "each process has its own part of every batch"
 REASONS = (
     ("generator.", _NETWORKS),
     ("discriminator.", _NETWORKS),
+    ("registration.", _NETWORKS),
     ("data.dims", _NETWORKS),
     ("data.", "the run would go on with other samples"),
     ("method.name", "another method has other networks and optimisers"),

@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from medstyle_gan.config import Config
 from medstyle_gan.errors import UserError
 from medstyle_gan.methods import METHODS, TrainedMethod
+from medstyle_gan.methods.batch_facts import NOTHING
 from medstyle_gan.methods.vgg_regularizer import VGGRegularizer
 from medstyle_gan.methods.vgg_views import Views
 from medstyle_gan.networks import VGG19Features, parameters_of
@@ -77,6 +78,7 @@ def step_bytes(config: Config, channels: dict[str, int], precision: Precision) -
             ):
                 terms, translated = method.generator_terms(real)
                 terms |= method.structure(0, real, translated)
+                terms |= method.registration_terms(real, translated, NOTHING)
                 judged = method.discriminator_terms(real, translated)
                 total = sum(term.value for term in (terms | judged).values())
             saved = sum(storage.nbytes() for storage in kept.values())

@@ -80,6 +80,7 @@ class Prepared:
             warm = f"; the first {training.warm_start.steps} steps are a warm start on {on}"
         if training.warm_start.kept:
             warm += "; pseudo-pairs are kept in the game"
+        pairs = "" if data.subject_pairs is None else f"; {data.subject_pairs.describe()}"
         compiled = ", compiled," if training.compile else ""
         chosen = ""
         if training.precision == "auto":
@@ -89,7 +90,7 @@ class Prepared:
             f"training {config.method.name} {first}to step {training.steps} on {size} samples, "
             f"batch {batch}{several}, {self.precision}{compiled} on {self.device.type}{chosen}, "
             f"{math.ceil(samples / training.global_batch_size)} steps an epoch of {samples} scan "
-            f"samples{warm}"
+            f"samples{warm}{pairs}"
         )
         if start >= training.steps:
             what = f"the training stands at its last step ({start}) already"
@@ -129,6 +130,11 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         data.on_progress = None
     data.setup("fit")
     refuse_differences(flat_fields(data.fingerprint()), "the data")
+    if config.data.pairing != "none":
+        with FilesProgress("pairing") as progress:
+            data.on_progress = progress.show if show_progress else None
+            first_on_machine(data.prepare_pairs)
+            data.on_progress = None
     warm = config.training.warm_start
     if state is None or state["step"] < warm.steps or warm.kept:
         with FilesProgress("registering") as progress:
@@ -193,3 +199,5 @@ def _refuse_sample_size(config: Config, method: TrainedMethod) -> None:
     if config.loss.adversarial.weight:
         for discriminator in method.discriminators.values():
             check_sizes(sample, minimum=int(discriminator.minimum_size))  # type: ignore[arg-type]
+    if method.registration_network is not None:
+        check_sizes(sample, minimum=method.registration_network.minimum_size)

@@ -63,3 +63,23 @@ def test_the_defaults_of_a_method_are_accepted_back(method: str, tmp_path) -> No
     assert Config.model_validate(config.model_dump(mode="json")) == config
     assert config.loss.cycle.weight == 0
     assert config.loss.style.every_n_steps == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["loss.registration.weight=20"], "no pairs are declared; set data.pairing=subject"),
+        (["method.name=feedforward", "data.pairing=subject"], "set data.pairing=none"),
+        (["method.name=gatys", "data.pairing=subject"], "set data.pairing=none"),
+        (["method.name=adain", "loss.registration.weight=1"], "loss.registration.weight=0"),
+    ],
+)
+def test_registration_needs_declared_pairs(given: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load_config(None, given)
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "cut", "fastcut"])
+def test_declared_pairs_may_be_registered(method: str) -> None:
+    given = [f"method.name={method}", "data.pairing=subject", "loss.registration.weight=20"]
+    assert load_config(None, given).loss.registration.smoothness == 10
