@@ -155,14 +155,20 @@ def vgg_fault(method: str, vgg: VGGConfig, data: DataConfig) -> str | None:
     return None
 
 
-def training_fault(method: str, training: TrainingConfig) -> str | None:
-    """What of a training a method cannot do, or None.
+def training_fault(method: str, training: TrainingConfig, data: DataConfig | None) -> str | None:
+    """What of a training a method cannot do with its data, or None.
 
     Args:
         method: its name.
         training: the `training` section.
+        data: the `data` section; None where it has mistakes of its own.
     """
     start = training.warm_start
+    if data is not None and data.pairing != "none" and start.kept:
+        return (
+            "samples after the warm start are of declared pairs (data.pairing=subject), not of "
+            "pseudo-pairs; set training.warm_start.kept_weight=0"
+        )
     if not start.steps:
         return None
     if method in ONE_WAY and start.name == "registered":

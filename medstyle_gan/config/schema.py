@@ -191,7 +191,9 @@ class Config(Section):
         cls, training: TrainingConfig, info: ValidationInfo
     ) -> TrainingConfig:
         method = info.data.get("method")  # absent where it has mistakes of its own
-        fault = None if method is None else training_fault(method.name, training)
+        fault = (
+            None if method is None else training_fault(method.name, training, info.data.get("data"))
+        )
         if fault:
             raise ValueError(fault)
         return training

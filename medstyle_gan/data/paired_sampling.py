@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.data.cached_volume import CachedVolume
 from medstyle_gan.data.drawing import keyed_bits
-from medstyle_gan.data.sampling import UnpairedDataset, make_samples
+from medstyle_gan.data.sampling import UnpairedDataset, make_samples, with_random_gamma
 from medstyle_gan.data.subject_pairs import SubjectPair, SubjectPairs
 
 # Places that are tried for one that shows the body.
@@ -46,6 +46,7 @@ class PairedDataset(Dataset[dict[str, Any]]):
     ) -> None:
         self._unpaired = unpaired
         self._kept, self._by_subject = pairs.kept, pairs.by_subject
+        self._gamma = config.augmentation.gamma
         self._balanced = config.sampler.subject_balanced
         self._samples = make_samples(config)
         self._seed = seed
@@ -81,7 +82,7 @@ class PairedDataset(Dataset[dict[str, Any]]):
         if self._heights:
             height = torch.tensor(self._samples.height(pair.scan, place), dtype=torch.float32)
             sample |= {"scan_height": height, "style_height": height.clone()}
-        return sample
+        return with_random_gamma(sample, self._gamma, rng)
 
     def _draw(self, rng: np.random.Generator) -> SubjectPair:
         """An even draw of a subject then of its pairs, or an even draw of pairs."""

@@ -124,7 +124,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
             parts = {"scan": pair.scan, "style": pair.style, "weight": pair.weight}
             state = np.random.RandomState(int(rng.integers(2**32)))
             sample = {**self._changed_alike(parts, place, state), "index": index}
-            return self._with_gamma(sample, rng)
+            return with_random_gamma(sample, self._gamma, rng)
         partners: dict[str, CachedVolume] = {}
         if self._kept:
             pair, place = self._draw_pseudo_pair(rng)
@@ -147,14 +147,7 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
             if self._heights:
                 height = self._samples.height(volume, place)
                 sample[f"{domain}_height"] = torch.tensor(height, dtype=torch.float32)
-        return self._with_gamma(sample, rng)
-
-    def _with_gamma(self, sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """The sample with its scan's intensities changed, by the last number that is drawn."""
-        if self._gamma:
-            exponent = math.exp(rng.uniform(-self._gamma, self._gamma))
-            sample["scan"] = with_gamma(sample["scan"], exponent)
-        return sample
+        return with_random_gamma(sample, self._gamma, rng)
 
     def _draw_pseudo_pair(self, rng: np.random.Generator) -> tuple[PseudoPair, Any]:
         """A subject of scans, one of its pairs, and a place in both."""
@@ -170,6 +163,21 @@ class UnpairedDataset(Dataset[dict[str, Any]]):
             name: self._samples.augmented(volume, place, copy.deepcopy(state))
             for name, volume in parts.items()
         }
+
+
+def with_random_gamma(
+    sample: dict[str, Any], largest: float, rng: np.random.Generator
+) -> dict[str, Any]:
+    """The sample with its scan's intensities changed, by the last number that is drawn.
+
+    Args:
+        sample: has a `"scan"`.
+        largest: of the exponent's logarithm; 0 draws nothing.
+        rng: of the sample.
+    """
+    if largest:
+        sample["scan"] = with_gamma(sample["scan"], math.exp(rng.uniform(-largest, largest)))
+    return sample
 
 
 class GlobalIndexSampler(Sampler[int]):

@@ -71,6 +71,14 @@ def test_the_defaults_of_a_method_are_accepted_back(method: str, tmp_path) -> No
         (["loss.registration.weight=20"], "no pairs are declared; set data.pairing=subject"),
         (["method.name=feedforward", "data.pairing=subject"], "set data.pairing=none"),
         (["method.name=gatys", "data.pairing=subject"], "set data.pairing=none"),
+        (
+            [
+                "data.pairing=subject",
+                "training.warm_start.steps=4",
+                "training.warm_start.kept_weight=1",
+            ],
+            "set training.warm_start.kept_weight=0",
+        ),
         (["method.name=adain", "loss.registration.weight=1"], "loss.registration.weight=0"),
     ],
 )
