@@ -27,7 +27,9 @@ class InpaintingStartConfig(Section):
         "(the paper's: 32 of 256 pixels)",
     )
     masked: float = Field(0.4, gt=0, lt=1, description="share of the blocks that are masked")
-    learning_rate: float = Field(5e-4, gt=0, description="Adam's, all generators")
+    learning_rate: float = Field(
+        5e-4, gt=0, description="Adam's, all generators; falls to 0 in the second half of the steps"
+    )
 
     @property
     def kept(self) -> bool:

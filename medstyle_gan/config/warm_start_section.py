@@ -42,7 +42,9 @@ class WarmStartConfig(Section):
         description="weight of the distance from the pseudo-pairs in the steps after the warm "
         "start, which are then of pseudo-pairs too (0: the game is played without them)",
     )
-    learning_rate: float = Field(5e-4, gt=0, description="Adam's, all generators")
+    learning_rate: float = Field(
+        5e-4, gt=0, description="Adam's, all generators; falls to 0 in the second half of the steps"
+    )
     least_overlap: Probability = Field(
         0.8, description="registrations whose bodies overlap less are dropped (Dice)"
     )

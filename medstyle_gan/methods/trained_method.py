@@ -37,6 +37,10 @@ from medstyle_gan.methods.warm_start import WarmStart
 from medstyle_gan.networks import DeformationNetwork, parameters_of
 
 
+# Share of a start's steps before its learning rate falls.
+_START_CONSTANT = 0.5
+
+
 class TrainedMethod(L.LightningModule, ABC):
     """A method that learns from batches `{"scan": (B, C, *spatial), "style": (B, C', *spatial)}`.
 
@@ -288,8 +292,10 @@ class TrainedMethod(L.LightningModule, ABC):
         rates = dict(self.learning_rates)
         if self.warm_start.acts(self.step):
             # Discriminators have nothing to learn from yet.
-            rates = {n: self.warm_start.config.learning_rate * (n == "generator") for n in rates}
-            factor = 1.0
+            start = self.warm_start.config
+            rates = {n: start.learning_rate * (n == "generator") for n in rates}
+            # Falling, as at the end of a training: what it ends with is as sharp as it gets.
+            factor = constant_then_linear(self.step, start.steps, _START_CONSTANT)
         elif self.warm_start.ends(self.step):
             for optimizer in optimizers:  # moments of other losses would lead astray
                 getattr(optimizer, "optimizer", optimizer).state.clear()
