@@ -36,7 +36,6 @@ from medstyle_gan.methods.vgg_regularizer import Term, VGGRegularizer, wanted_la
 from medstyle_gan.methods.warm_start import WarmStart
 from medstyle_gan.networks import DeformationNetwork, parameters_of
 
-
 # Share of a start's steps before its learning rate falls.
 _START_CONSTANT = 0.5
 
