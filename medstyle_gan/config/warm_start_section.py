@@ -28,6 +28,11 @@ class WarmStartConfig(Section):
         description="after a registration, deform until the edges of both volumes meet (some "
         "seconds a pair)",
     )
+    refine: bool = Field(
+        True,
+        description="then align once more, to what a small generator expects that learns from all "
+        "pairs (a minute, and some seconds a pair)",
+    )
     low_pass: float = Field(
         0.0,
         ge=0,

@@ -16,6 +16,7 @@ from medstyle_gan.data.cache_entry import NO_PATCHES
 from medstyle_gan.data.cache_files import cache_folder
 from medstyle_gan.data.collection import Collection, check_distinct, find_collection
 from medstyle_gan.data.held_out import refuse_scored_pairs, without_pairs
+from medstyle_gan.data.pair_refinement import refine_pseudo_pairs
 from medstyle_gan.data.paired_sampling import PairedDataset
 from medstyle_gan.data.pseudo_pairs import PseudoPairs, make_pseudo_pairs
 from medstyle_gan.data.sample_size import sample_size_fault
@@ -24,6 +25,7 @@ from medstyle_gan.data.splitting import Split, split_by_subject
 from medstyle_gan.data.subject_pairs import SubjectPairs, make_subject_pairs
 from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
+from medstyle_gan.networks.precision import resolve_precision
 from medstyle_gan.volumes import is_picture
 
 # Share of the subjects held out where nothing is said and no pairs are given.
@@ -165,6 +167,17 @@ class UnpairedDataModule(lightning.LightningDataModule):
             training.seed,
             self._report("pseudo-pairs"),
         )
+        if start.refine:
+            self.pseudo_pairs = refine_pseudo_pairs(
+                self.pseudo_pairs,
+                self.scan,
+                self.style,
+                self._config.data,
+                cache_folder(self._config.data.cache),
+                training.seed,
+                resolve_precision(training.precision, torch.device("cpu")),
+                self._report("refinement"),
+            )
 
     def prepare_pairs(self) -> None:
         """Bring declared pairs of the training collections together, where there are some.

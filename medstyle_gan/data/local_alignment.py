@@ -53,7 +53,9 @@ class _Level:
 
 
 _LEVELS = (_Level(2.0, 8.0, 14.0, 0.8, 0.5), _Level(1.0, 4.0, 7.0, 0.45, 0.3))
-_ITERATIONS = 30
+# The same once more, with an expectation beside the edges: it may bend more.
+_AGAIN = (_Level(1.0, 4.0, 7.0, 0.45, 0.15),)
+_ITERATIONS, _ITERATIONS_AGAIN = 30, 40
 
 
 def align_locally(
@@ -61,6 +63,7 @@ def align_locally(
     moving: NDArray[np.float32],
     weight: NDArray[np.bool_],
     spacing: Sequence[float],
+    expected: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Deform a volume that lies roughly on another one until their edges meet.
 
@@ -69,6 +72,9 @@ def align_locally(
         moving: (X, Y, Z) in [-1, 1], on the same grid.
         weight: (X, Y, Z), where the two are compared, with a rim; not empty.
         spacing: voxel size (mm).
+        expected: (X, Y, Z) in [-1, 1], what the moving volume is expected to look like on this
+            grid: then it is aligned already, and is aligned in the finest detail alone, by the
+            mean absolute difference from this too.
 
     Returns:
         (3, X, Y, Z) displacement along X, Y and Z (mm), from each voxel of the fixed volume to
@@ -80,14 +86,20 @@ def align_locally(
         for (first, last), n in zip(body_box(weight), weight.shape, strict=True)
     ]
     part = tuple(slice(*ends) for ends in box)
-    still, other, where = (
+    still, other, where, aim = (
         torch.from_numpy(np.ascontiguousarray(array[part], dtype=np.float32))[None, None]
-        for array in (fixed, moving, weight)
+        for array in (fixed, moving, weight, fixed if expected is None else expected)
     )
     unit = max((last - first) * s for (first, last), s in zip(box, spacing, strict=True)) / _CELLS
     displacement = torch.zeros(1, 3, *still.shape[2:])
-    for level in _LEVELS:
-        displacement = _refined(level, unit, still, other, where, spacing, displacement)
+    for level in _LEVELS if expected is None else _AGAIN:
+        displacement = _refined(
+            level,
+            unit,
+            _Images(still, other, where, None if expected is None else aim),
+            spacing,
+            displacement,
+        )
     whole = np.zeros((3, *weight.shape), dtype=np.float32)
     whole[:, *part] = displacement[0].numpy()
     return whole
@@ -136,33 +148,42 @@ class LocalCorrelation:
         return values
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """What is compared, each `(1, 1, X, Y, Z)`: see `align_locally`."""
+
+    still: Tensor
+    other: Tensor
+    where: Tensor
+    aim: Tensor | None
+
+
 def _refined(
-    level: _Level,
-    unit: float,
-    still: Tensor,
-    other: Tensor,
-    where: Tensor,
-    spacing: Sequence[float],
-    before: Tensor,
+    level: _Level, unit: float, images: _Images, spacing: Sequence[float], before: Tensor
 ) -> Tensor:
     """A displacement (mm) on top of an earlier one."""
-    full = still.shape[2:]
+    full = before.shape[2:]
     extent = [n * s for n, s in zip(full, spacing, strict=True)]
     # Never finer than the volumes themselves are.
     size = [
         min(n, max(1, round(e / (level.spacing * unit)))) for n, e in zip(full, extent, strict=True)
     ]
     steps = [e / n for e, n in zip(extent, size, strict=True)]
-    still, other, where, start = (
-        F.interpolate(values, size=size, mode="trilinear")
-        for values in (still, other, where, before)
-    )
+
+    def coarse(values: Tensor) -> Tensor:
+        return F.interpolate(values, size=size, mode="trilinear")
+
+    still, other, where, start = map(coarse, (images.still, images.other, images.where, before))
+    aim = None if images.aim is None else coarse(images.aim)
     cells = [max(2, round(e / (level.cell * unit))) for e in extent]
     grid = torch.zeros(1, 3, *cells, requires_grad=True)
     correlation = LocalCorrelation(still, where, _window(level.window * unit, steps))
     optimizer = torch.optim.Adam([grid], lr=level.rate * unit)
-    for _ in range(_ITERATIONS):
-        likeness = correlation(warped(other, start + _dense(grid, size), steps))
+    for _ in range(_ITERATIONS if aim is None else _ITERATIONS_AGAIN):
+        seen = warped(other, start + _dense(grid, size), steps)
+        likeness = correlation(seen)
+        if aim is not None:
+            likeness = likeness - ((seen - aim).abs() * where).sum() / where.sum()
         bent = [(grid.diff(dim=axis) / (level.cell * unit)).square().mean() for axis in (2, 3, 4)]
         loss = level.stiffness * torch.stack(bent).sum() - likeness
         optimizer.zero_grad()

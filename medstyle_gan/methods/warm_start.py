@@ -70,7 +70,9 @@ class WarmStart:
             translated[target] = generators[direction](real[source])
             value = low_pass_l1(translated[target], real[target], self.config.low_pass, weight)
             terms[f"warm_start_{direction}"] = Term(value, 1.0)
-        held = self._structure(0, real, translated)
+        # Edges are compared where the pairs are, air beside the body included.
+        believed = dict.fromkeys(real, weight > 0.5)
+        held = self._structure(0, real, translated, believed)
         return terms | {f"warm_start_{name}": term for name, term in held.items()}
 
     def kept_terms(

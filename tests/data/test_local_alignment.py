@@ -79,6 +79,23 @@ def test_finds_a_smooth_displacement_whatever_the_contrast(sign: int) -> None:
     assert np.array_equal(found, again)
 
 
+def test_an_expectation_alone_shows_the_way() -> None:
+    expected, truth = _texture(6), _bump() / 2
+    steps = np.array(SPACING).reshape(3, 1, 1, 1)
+    inverse = np.zeros_like(truth)
+    for _ in range(20):
+        there = _places() + inverse / steps
+        inverse = -np.stack([map_coordinates(t, there, order=1, mode="nearest") for t in truth])
+    moving = map_coordinates(expected, _places() + inverse / steps, order=3, mode="nearest")
+    body = np.zeros(SHAPE, bool)
+    body[5:-5, 5:-5, 2:-2] = True
+    flat = np.zeros(SHAPE, np.float32)  # a scan without any edge
+    found = align_locally(flat, moving.astype(np.float32), body, SPACING, expected)
+    before = np.linalg.norm(truth, axis=0)[body].mean()
+    after = np.linalg.norm(found - truth, axis=0)[body].mean()
+    assert after < 0.6 * before
+
+
 def test_a_displacement_acts_before_the_registration() -> None:
     values, displacement = _texture(5), _bump().astype(np.float32)
     shift = sitk.TranslationTransform(3, (4.0, 0.0, 3.0))

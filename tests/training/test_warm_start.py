@@ -47,6 +47,7 @@ def _config(folders: PhantomFolders, kept: float = 0.0) -> Config:
         "training.accelerator": "cpu",
         "training.precision": "fp32",
         "training.warm_start.steps": WARM,
+        "training.warm_start.refine": False,
         "training.warm_start.pairs": 2,
         "training.warm_start.kept_weight": kept,
         "training.warm_start.least_overlap": 0.3,

@@ -19,6 +19,8 @@ from medstyle_gan.training.planning.facts import CollectionFacts, Machine, StepC
 from medstyle_gan.training.planning.machine import describe_machine
 from medstyle_gan.training.planning.rules import (
     EFFICIENCY,
+    REFINED_PAIR_SECONDS,
+    REFINEMENT_SECONDS,
     REGISTRATION_SECONDS,
     Decision,
     decide,
@@ -222,6 +224,8 @@ def _estimate(config: Config, cost: StepCost, machine: Machine) -> Estimate:
     registrations = 0.0
     if isinstance(warm, WarmStartConfig) and warm.steps:
         registrations = REGISTRATION_SECONDS * warm.pairs
+        if warm.refine:
+            registrations += REFINEMENT_SECONDS + REFINED_PAIR_SECONDS * warm.pairs
     return Estimate(
         operations=cost.mean_operations(every),
         gflops=machine.gflops[precision],

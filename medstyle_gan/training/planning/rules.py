@@ -56,6 +56,8 @@ WARM_SHARE, MOST_WARM_STEPS, LEAST_STEPS_WITH_WARM = 0.1, 600, 1_000
 # Fewer voxels along an axis cannot be deformed to fit.
 LEAST_REGISTERED = 12
 REGISTRATION_SECONDS = 10.0
+# Aligning them once more: what is learned for it, and each pair.
+REFINEMENT_SECONDS, REFINED_PAIR_SECONDS = 60.0, 7.0
 # What a step reaches of the measured rate of matrix products, and what it takes besides (s). On a
 # CPU with AMX measured by processor time, on T1 to T2 of openms; of GPUs a guess.
 EFFICIENCY: dict[tuple[str, Precision], float] = {
