@@ -50,9 +50,13 @@ LEAST_STEPS, FEWEST_WANTED, MOST_STEPS = 1_000, 3_000, 50_000
 # measured to change nothing (scripts/study_lazy_vgg.py); the demo takes every eighth.
 VGG_SHARE = 0.3
 CADENCES = (4, 8, 16)
-# Warm start: a tenth of the training, no more than the few hundred steps it takes to learn a
-# contrast, and none where the training itself is not longer than that.
-WARM_SHARE, MOST_WARM_STEPS, LEAST_STEPS_WITH_WARM = 0.1, 600, 1_000
+# Warm start on registered scans: two thirds of the training, no more than was seen to pay on
+# openms, and none where the training itself is short. By inpainting: a tenth, a few hundred steps.
+WARM_SHARE, MOST_WARM_STEPS, LEAST_STEPS_WITH_WARM = 2 / 3, 2_000, 1_000
+INPAINTING_SHARE, MOST_INPAINTING_STEPS = 0.1, 600
+# Measured on openms: kept pseudo-pairs hold the anatomy, and the way back and the identity, which
+# do so elsewhere, pull a translation back towards its scan's contrast.
+KEPT_WEIGHT, CYCLE_BESIDE_KEPT, IDENTITY_BESIDE_KEPT = 30.0, 1.0, 0.0
 # Fewer voxels along an axis cannot be deformed to fit.
 LEAST_REGISTERED = 12
 REGISTRATION_SECONDS = 10.0
@@ -75,7 +79,9 @@ PLANNED = (
     *("data.intensity.scan", "data.intensity.style", "data.sampler.match"),
     *(f"generator.{name}" for name in ("name", "blocks", "ngf", "checkpoint_activations")),
     *("loss.perceptual.every_n_steps", "loss.style.every_n_steps"),
-    *(f"training.{name}" for name in ("precision", "batch_size", "steps", "warm_start.steps")),
+    *(f"training.{name}" for name in ("precision", "batch_size", "steps")),
+    *(f"training.warm_start.{name}" for name in ("steps", "kept_weight")),
+    *("loss.cycle.weight", "loss.identity.weight"),
 )
 
 
@@ -429,11 +435,11 @@ def choose_warm_start(
         steps: of the whole training.
         kind: the one that was asked for; `inpainting` needs no registration.
     """
-    warm = min(MOST_WARM_STEPS, int(WARM_SHARE * steps) // 10 * 10)
     if kind == "inpainting":
         if steps < LEAST_STEPS_WITH_WARM:
             return Choice(0, f"{steps} steps are too few to give any away")
-        return Choice(warm, "what anatomy looks like is learned first, by filling holes")
+        filling = min(MOST_INPAINTING_STEPS, int(INPAINTING_SHARE * steps) // 10 * 10)
+        return Choice(filling, "what anatomy looks like is learned first, by filling holes")
     if scan.pictures or style.pictures:
         return Choice(0, "pictures cannot be registered")
     if not others:
@@ -447,7 +453,7 @@ def choose_warm_start(
     if ratio > SAME_PART:
         return Choice(0, f"extents differ by {ratio:.1f}: not the same part of the body")
     return Choice(
-        warm,
+        min(MOST_WARM_STEPS, int(WARM_SHARE * steps) // 10 * 10),
         "the contrast is learned first, from scans registered to style volumes of other subjects",
     )
 
@@ -544,7 +550,22 @@ def decide(
             "training.warm_start.steps",
             lambda: choose_warm_start(scan, style, others, steps, kind),
         )
+        if method == "cyclegan" and draft.value("data.pairing") == "none":
+            _decide_beside_warm_start(draft)
     return tuple(draft.decisions.values())
+
+
+def _decide_beside_warm_start(draft: _Draft) -> None:
+    """What holds the anatomy in the game after a start on registered scans."""
+    registered = draft.value("training.warm_start.name") == "registered"
+    if not registered or not draft.value("training.warm_start.steps"):
+        return
+    why = "pseudo-pairs hold the anatomy in its place in the game too"
+    kept = draft.settle("training.warm_start.kept_weight", lambda: Choice(KEPT_WEIGHT, why))
+    if kept:
+        beside = "pseudo-pairs do what it is for, and it pulls towards the scan's contrast"
+        draft.settle("loss.cycle.weight", lambda: Choice(CYCLE_BESIDE_KEPT, beside))
+        draft.settle("loss.identity.weight", lambda: Choice(IDENTITY_BESIDE_KEPT, beside))
 
 
 def _decide_networks(

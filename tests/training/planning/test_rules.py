@@ -207,8 +207,9 @@ def test_width_and_steps_fit_time_and_memory(
 @pytest.mark.parametrize(
     ("scan", "style", "others", "steps", "warm"),
     [
-        (T1, T2, True, 3_000, 300),
-        (T1, T2, True, 20_000, 600),
+        (T1, T2, True, 1_500, 1_000),
+        (T1, T2, True, 3_000, 2_000),
+        (T1, T2, True, 20_000, 2_000),
         (T1, T2, True, 900, 0),
         (T1, T2, False, 3_000, 0),
         (T1, DRAWINGS, True, 3_000, 0),
@@ -226,6 +227,28 @@ def test_a_start_by_inpainting_needs_nothing_registered() -> None:
     kind = "training.warm_start.name=inpainting"
     assert decided(kind, "training.steps=3000", style=DRAWINGS)["training.warm_start.steps"] == 300
     assert decided(kind, "training.steps=900")["training.warm_start.steps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([], True),
+        (["training.warm_start.kept_weight=0"], False),
+        (["training.warm_start.steps=0"], False),
+        (["training.warm_start.name=inpainting"], False),
+        (["data.pairing=subject"], False),
+        (["method.name=cut", "loss.cycle.weight=0", "loss.identity.weight=0"], False),
+    ],
+)
+def test_cycle_and_identity_are_light_beside_kept_pseudo_pairs(
+    given: list[str], kept: bool
+) -> None:
+    if "method.name=cut" in given:
+        given = [*given, "loss.perceptual.reconstruction_weight=0", "loss.contrastive.weight=1"]
+    found = decided("training.steps=3000", *given)
+    beside = {"loss.cycle.weight", "loss.identity.weight"}
+    assert (beside <= set(found)) == kept
+    assert ("training.warm_start.kept_weight" in found) == kept
 
 
 # ------------------------------------------------------------------------------------ together
@@ -257,7 +280,8 @@ def test_decisions_make_a_config_and_rest_on_each_other() -> None:
     assert config.data.sample_size == (112, 128)
     assert config.generator.ngf == 64  # 30 subjects
     assert config.training.steps == 36_000  # 25 passes over 30 x 48 slices
-    assert config.training.warm_start.steps == 600
+    assert config.training.warm_start.steps == 2_000
+    assert config.training.warm_start.kept_weight > config.loss.cycle.weight > 0
     assert decided(scan=few(T1))["generator.ngf"] == 32
 
 
@@ -271,7 +295,7 @@ def test_what_is_given_is_not_decided_and_the_rest_follows_it() -> None:
     found = decided("data.spacing=[3,3,null]", "training.steps=2000", "generator.ngf=8")
     assert not {"data.spacing", "training.steps", "generator.ngf"} & set(found)
     assert found["data.sample_size"] == (64, 72)  # as far as T2 reaches
-    assert found["training.warm_start.steps"] == 200
+    assert found["training.warm_start.steps"] == 1330
 
 
 @pytest.mark.parametrize(
