@@ -71,7 +71,8 @@ def test_recipe_trains_and_translates_a_phantom_of_its_kind(
     command += ["--style", str(folders.style), "--pairs", str(folders.pairs), "-o", str(run)]
     recipes_own = load_config(recipe)
     sizes = SIZES_3D if recipes_own.data.dims == 3 else SIZES
-    assert main([*command, *sizes, "training.steps=1"]) == 0
+    # Registering phantoms of 3 subjects says nothing of a recipe and takes long.
+    assert main([*command, *sizes, "training.steps=1", "training.warm_start.steps=0"]) == 0
 
     used = load_config(run / "config.yaml")
     assert used.loss == recipes_own.loss
