@@ -14,7 +14,7 @@ from medstyle_gan.evaluation.summary import Key, Summary, key_of, summarize
 from medstyle_gan.evaluation.thresholds import Thresholds
 from medstyle_gan.evaluation.wording import number, title
 
-_LABELS, _WIDTH, _ROW, _TOP = 136, 400, 26, 30  # pixels
+_LABELS, _WIDTH, _ROW, _TOP = 160, 400, 26, 30  # pixels
 _LINE, _LETTER = 17, 8  # of a heading's; a letter of it, rather more than it takes
 _PLOT = _WIDTH - _LABELS - 24
 
