@@ -17,7 +17,7 @@ from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_volume import CachedVolume, VolumeFacts
 from medstyle_gan.data.collection import Item
 from medstyle_gan.data.fingerprint import fingerprint_volume
-from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity import SHARE, FittedScale
 from medstyle_gan.data.preprocessing import Prepared, prepare_picture, prepare_volume, to_slices
 from medstyle_gan.data.words import Domain
 from medstyle_gan.errors import UserError
@@ -32,7 +32,6 @@ NO_PATCHES = (
 )
 # A slice belongs to the body when it has this share of the fullest slice's foreground.
 _BODY_SHARE = 0.05
-_SHARE = FittedScale(center=0.0, half_range=1.0, clip=False)
 
 
 def open_entry(
@@ -101,7 +100,7 @@ def open_entry(
         path=mask_path,
         shape=(volume.shape[0], 1, *volume.shape[2:]),
         channels=1,
-        scale=_SHARE,
+        scale=SHARE,
         background=0.0,
         stored="|u1",
         _loaded={},

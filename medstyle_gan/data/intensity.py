@@ -60,6 +60,10 @@ class FittedScale:
         )
 
 
+SHARE = FittedScale(center=0.0, half_range=1.0, clip=False)
+"""Of what is no intensity but a share, such as a mask or a weight: stored as it is."""
+
+
 def _between(lower: float, upper: float, clip: bool) -> FittedScale:
     return FittedScale(center=(lower + upper) / 2, half_range=(upper - lower) / 2, clip=clip)
 

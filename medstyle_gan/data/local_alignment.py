@@ -86,20 +86,16 @@ def align_locally(
         for (first, last), n in zip(body_box(weight), weight.shape, strict=True)
     ]
     part = tuple(slice(*ends) for ends in box)
-    still, other, where, aim = (
-        torch.from_numpy(np.ascontiguousarray(array[part], dtype=np.float32))[None, None]
-        for array in (fixed, moving, weight, fixed if expected is None else expected)
-    )
+
+    def seen(array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array[part], dtype=np.float32))[None, None]
+
+    aim = None if expected is None else seen(expected)
+    images = _Images(seen(fixed), seen(moving), seen(weight), aim)
     unit = max((last - first) * s for (first, last), s in zip(box, spacing, strict=True)) / _CELLS
-    displacement = torch.zeros(1, 3, *still.shape[2:])
-    for level in _LEVELS if expected is None else _AGAIN:
-        displacement = _refined(
-            level,
-            unit,
-            _Images(still, other, where, None if expected is None else aim),
-            spacing,
-            displacement,
-        )
+    displacement = torch.zeros(1, 3, *images.still.shape[2:])
+    for level in _LEVELS if aim is None else _AGAIN:
+        displacement = _refined(level, unit, images, spacing, displacement)
     whole = np.zeros((3, *weight.shape), dtype=np.float32)
     whole[:, *part] = displacement[0].numpy()
     return whole

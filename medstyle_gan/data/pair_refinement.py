@@ -26,6 +26,7 @@ from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally, warped
+from medstyle_gan.data.pair_cache import read_record, write_record
 from medstyle_gan.data.pseudo_pairs import PseudoPair, PseudoPairs
 from medstyle_gan.data.sampling import UnpairedDataset
 from medstyle_gan.data.slices import from_slices, to_slices
@@ -79,13 +80,18 @@ def refine_pseudo_pairs(
         (folder / f"{key}.{number}.style.npy", folder / f"{key}.{number}.weight.npy")
         for number in range(len(pairs.kept))
     ]
-    done = folder / f"{key}.refined.json"
-    if not done.is_file():
+    records = [folder / f"{key}.{number}.pair.json" for number in range(len(files))]
+
+    def there() -> bool:
+        found = zip(records, files, strict=True)
+        return all(read_record(record, dict.fromkeys(paths, 4)) for record, paths in found)
+
+    if not there():
         with entry_lock(folder, key):
-            if not done.is_file():  # another run may have made it while this one waited
+            if not there():  # another run may have made it while this one waited
                 _make(pairs, scan, style, config, files, seed, precision, on_progress)
-                with cache_file(done) as file:
-                    file.write(json.dumps({"pairs": len(files)}).encode())
+                for pair, record, paths in zip(pairs.kept, records, files, strict=True):
+                    write_record(record, {"shape": list(pair.scan.shape)}, paths)
     kept = tuple(
         replace(
             pair,

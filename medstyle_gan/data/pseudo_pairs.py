@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from medstyle_gan.data.cache_entry import write_slices
 from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity import SHARE
 from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
+from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_record
 from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, Registered, register
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
@@ -32,8 +32,6 @@ from medstyle_gan.errors import UserError
 _FORMAT_VERSION = 1
 # Below this ratio of volumes a deformation all but folds.
 _LEAST_VOLUME = 0.1
-# A weight is a share: stored as it is.
-_SHARE = FittedScale(center=0.0, half_range=1.0, clip=False)
 _OFF = "set training.warm_start.steps=0"
 
 
@@ -72,10 +70,7 @@ class PseudoPairs:
     @property
     def by_subject(self) -> tuple[tuple[PseudoPair, ...], ...]:
         """The pairs of each scan's subject, in a fixed order."""
-        groups: dict[str, list[PseudoPair]] = {}
-        for pair in self.kept:
-            groups.setdefault(pair.scan.item.subject, []).append(pair)
-        return tuple(tuple(groups[subject]) for subject in sorted(groups))
+        return pairs_by_subject(self.kept)
 
     def describe(self) -> str:
         """One line, without names."""
@@ -201,14 +196,16 @@ def _open(
     text = json.dumps([*facts, scan.path.stem, style.path.stem])
     key = hashlib.sha256(text.encode()).hexdigest()
     arrays = [folder / f"{key}.{part}.npy" for part in ("style", "weight")]
+    widths = dict.fromkeys(arrays, 4)
     record = folder / f"{key}.pair.json"
-    entry = _read(record, arrays)
+    entry = read_record(record, widths)
     if entry is None:
         with entry_lock(folder, key):
-            entry = _read(record, arrays)  # another run may have made it while this one waited
+            # Another run may have made it while this one waited.
+            entry = read_record(record, widths)
             if entry is None:
                 entry = _make(scan, style, plane, seed, align, arrays)
-                _write(record, entry, arrays)
+                write_record(record, entry, widths)
     if "information" not in entry:
         return None
     own = replace(
@@ -227,7 +224,7 @@ def _open(
         path=arrays[1],
         shape=(scan.shape[0], 1, *scan.shape[2:]),
         channels=1,
-        scale=_SHARE,
+        scale=SHARE,
         integer=False,
         background=0.0,
         _loaded={},
@@ -279,27 +276,3 @@ def _aligned(found: Registered, fixed: Anatomy, moving: Anatomy, fill: float) ->
     if not compared.any():
         return found
     return found.then(align_locally(fixed.array, near, compared, fixed.spacing), fixed)
-
-
-def _read(record: Path, arrays: list[Path]) -> dict[str, Any] | None:
-    try:
-        entry: dict[str, Any] = json.loads(record.read_text())
-        if not entry:
-            return entry
-        voxels = entry["shape"][0] * int(np.prod(entry["shape"][2:]))
-        whole = all(path.stat().st_size > 4 * voxels for path in arrays)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None  # absent, or damaged: it is made (again)
-    return entry if whole else None
-
-
-def _write(record: Path, entry: dict[str, Any], arrays: list[Path]) -> None:
-    """Written last: an entry without facts does not exist, and its arrays take no space."""
-    try:
-        with cache_file(record) as file:
-            file.write(json.dumps(entry).encode())
-    except BaseException:
-        for path in arrays:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from medstyle_gan.data.cache_entry import write_slices
 from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.intensity import FittedScale
+from medstyle_gan.data.intensity import SHARE
+from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_record
 from medstyle_gan.data.resampling import ras_grid
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
@@ -33,10 +33,7 @@ from medstyle_gan.volumes import read_header
 _FORMAT_VERSION = 1
 # Bodies that overlap by less (Dice) are in different places: positions that mean nothing.
 _LEAST_OVERLAP = 0.5
-# A weight is a share: stored as it is.
-_SHARE = FittedScale(center=0.0, half_range=1.0, clip=False)
 _PARTS = {"style": "<f4", "weight": "|u1", "mask": "|u1"}
-_WIDTHS = {"style": 4, "weight": 1, "mask": 1}
 _OFF = "set data.pairing=none loss.registration.weight=0 to learn without pairs"
 
 
@@ -74,10 +71,7 @@ class SubjectPairs:
     @property
     def by_subject(self) -> tuple[tuple[SubjectPair, ...], ...]:
         """The pairs of each subject, in a fixed order."""
-        groups: dict[str, list[SubjectPair]] = {}
-        for pair in self.kept:
-            groups.setdefault(pair.scan.item.subject, []).append(pair)
-        return tuple(tuple(groups[subject]) for subject in sorted(groups))
+        return pairs_by_subject(self.kept)
 
     def describe(self) -> str:
         """One line, without names."""
@@ -157,14 +151,16 @@ def _open(scan: CachedVolume, style: CachedVolume, plane: str, folder: Path) -> 
     text = json.dumps(["subject pair", _FORMAT_VERSION, plane, scan.path.stem, style.path.stem])
     key = hashlib.sha256(text.encode()).hexdigest()
     arrays = {part: folder / f"{key}.{part}.npy" for part in _PARTS}
+    widths = {arrays[part]: np.dtype(stored).itemsize for part, stored in _PARTS.items()}
     record = folder / f"{key}.pair.json"
-    entry = _read(record, arrays)
+    entry = read_record(record, widths)
     if entry is None:
         with entry_lock(folder, key):
-            entry = _read(record, arrays)  # another run may have made it while this one waited
+            # Another run may have made it while this one waited.
+            entry = read_record(record, widths)
             if entry is None:
                 entry = _make(scan, style, plane, arrays)
-                _write(record, entry, arrays)
+                write_record(record, entry, widths)
     if not entry:
         return None
     drawn = replace(
@@ -179,7 +175,7 @@ def _open(scan: CachedVolume, style: CachedVolume, plane: str, folder: Path) -> 
         path=arrays["weight"],
         shape=(scan.shape[0], 1, *scan.shape[2:]),
         channels=1,
-        scale=_SHARE,
+        scale=SHARE,
         integer=False,
         background=0.0,
         stored="|u1",
@@ -231,30 +227,6 @@ def _make(
         "box": box,
         "occupancy": body_occupancy(seen, box).tolist(),
     }
-
-
-def _read(record: Path, arrays: dict[str, Path]) -> dict[str, Any] | None:
-    try:
-        entry: dict[str, Any] = json.loads(record.read_text())
-        if not entry:
-            return entry
-        voxels = entry["shape"][0] * int(np.prod(entry["shape"][2:]))
-        whole = all(arrays[p].stat().st_size > width * voxels for p, width in _WIDTHS.items())
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None  # absent, or damaged: it is made (again)
-    return entry if whole else None
-
-
-def _write(record: Path, entry: dict[str, Any], arrays: dict[str, Path]) -> None:
-    """Written last: an entry without facts does not exist, and its arrays take no space."""
-    try:
-        with cache_file(record) as file:
-            file.write(json.dumps(entry).encode())
-    except BaseException:
-        for path in arrays.values():
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        raise
 
 
 # ------------------------------------------------------------------------------- geometry

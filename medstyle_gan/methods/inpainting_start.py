@@ -23,7 +23,7 @@ from medstyle_gan.config import Config
 from medstyle_gan.config.inpainting_section import InpaintingStartConfig
 from medstyle_gan.data.words import DOMAINS, OTHER, Direction
 from medstyle_gan.methods.vgg_regularizer import Term
-from medstyle_gan.methods.warm_start import WarmStart
+from medstyle_gan.methods.warm_start import Start, WarmStart
 from medstyle_gan.networks.channels import adapt_channels
 
 # Where these streams of random numbers begin: those of what discriminators see end far below.
@@ -32,7 +32,7 @@ _COUNTER = 1 << 194
 _FILL = -1.0
 
 
-class InpaintingStart:
+class InpaintingStart(Start):
     """The terms of the start, for any method whose generators translate by themselves.
 
     Holes are keyed by (seed, step, place in the global batch, domain): they do not depend on how a
@@ -47,21 +47,10 @@ class InpaintingStart:
     def __init__(
         self, config: InpaintingStartConfig, seed: int, channels: Mapping[str, int]
     ) -> None:
+        super().__init__(config.steps)
         self.config = config
         self._seed = seed
         self._channels = channels
-
-    def acts(self, step: int) -> bool:
-        """Whether a step belongs to the start.
-
-        Args:
-            step: steps done before it.
-        """
-        return step < self.config.steps
-
-    def ends(self, step: int) -> bool:
-        """Whether a step is the first after the start."""
-        return 0 < self.config.steps == step
 
     def terms(
         self,

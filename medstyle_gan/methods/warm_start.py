@@ -20,7 +20,30 @@ from medstyle_gan.methods.structure_terms import StructureTerms
 from medstyle_gan.methods.vgg_regularizer import Term
 
 
-class WarmStart:
+class Start:
+    """The first steps of a training, whatever is learned in them.
+
+    Args:
+        steps: how many they are; 0 is none.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def acts(self, step: int) -> bool:
+        """Whether a step belongs to the start.
+
+        Args:
+            step: steps done before it.
+        """
+        return step < self._steps
+
+    def ends(self, step: int) -> bool:
+        """Whether a step is the first after the start."""
+        return 0 < self._steps == step
+
+
+class WarmStart(Start):
     """The terms of the warm start, for any method whose generators translate by themselves.
 
     Args:
@@ -30,23 +53,12 @@ class WarmStart:
     """
 
     def __init__(self, config: WarmStartConfig, steps: int, slices: int = 1) -> None:
+        super().__init__(config.steps)
         self.config = config
         edges = ScheduledLossConfig(weight=config.structure)
         self._structure = StructureTerms(
             StructureLossConfig(gradient_correlation=edges), steps, slices
         )
-
-    def acts(self, step: int) -> bool:
-        """Whether a step belongs to the warm start.
-
-        Args:
-            step: steps done before it.
-        """
-        return step < self.config.steps
-
-    def ends(self, step: int) -> bool:
-        """Whether a step is the first after a warm start."""
-        return 0 < self.config.steps == step
 
     def terms(
         self,

@@ -30,6 +30,16 @@ def _bump() -> np.ndarray:
     return np.stack([5 * rise, -3 * rise, 0 * rise])
 
 
+def _moved(fixed: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What `truth` brings back: by the inverse of a small smooth displacement, by fixed points."""
+    steps = np.array(SPACING).reshape(3, 1, 1, 1)
+    inverse = np.zeros_like(truth)
+    for _ in range(20):
+        there = _places() + inverse / steps
+        inverse = -np.stack([map_coordinates(t, there, order=1, mode="nearest") for t in truth])
+    return map_coordinates(fixed, _places() + inverse / steps, order=3, mode="nearest")
+
+
 def test_correlation_is_that_of_each_window() -> None:
     a, b = _texture(0)[:9, :8, :6], _texture(1)[:9, :8, :6]
     weight = np.random.default_rng(2).random(a.shape).astype(np.float32)
@@ -62,13 +72,7 @@ def test_warping_is_scipys() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_finds_a_smooth_displacement_whatever_the_contrast(sign: int) -> None:
     fixed, truth = _texture(4), _bump()
-    # moving(x + d(x)) = fixed(x): the inverse of a small smooth displacement, by fixed points.
-    steps = np.array(SPACING).reshape(3, 1, 1, 1)
-    inverse = np.zeros_like(truth)
-    for _ in range(20):
-        there = _places() + inverse / steps
-        inverse = -np.stack([map_coordinates(t, there, order=1, mode="nearest") for t in truth])
-    moving = map_coordinates(fixed, _places() + inverse / steps, order=3, mode="nearest")
+    moving = _moved(fixed, truth)
     body = np.zeros(SHAPE, bool)
     body[5:-5, 5:-5, 2:-2] = True
     found = align_locally(fixed, (sign * 0.7 * moving).astype(np.float32), body, SPACING)
@@ -81,12 +85,7 @@ def test_finds_a_smooth_displacement_whatever_the_contrast(sign: int) -> None:
 
 def test_an_expectation_alone_shows_the_way() -> None:
     expected, truth = _texture(6), _bump() / 2
-    steps = np.array(SPACING).reshape(3, 1, 1, 1)
-    inverse = np.zeros_like(truth)
-    for _ in range(20):
-        there = _places() + inverse / steps
-        inverse = -np.stack([map_coordinates(t, there, order=1, mode="nearest") for t in truth])
-    moving = map_coordinates(expected, _places() + inverse / steps, order=3, mode="nearest")
+    moving = _moved(expected, truth)
     body = np.zeros(SHAPE, bool)
     body[5:-5, 5:-5, 2:-2] = True
     flat = np.zeros(SHAPE, np.float32)  # a scan without any edge

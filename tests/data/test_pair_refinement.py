@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_pairs_are_aligned_again_and_kept(
         assert np.array_equal(one.style.slices, third.style.slices)
 
 
-@pytest.mark.parametrize("change", ["seed", "pair", "augmentation", "precision"])
+@pytest.mark.parametrize("change", ["seed", "pair", "augmentation", "precision", "array"])
 def test_other_facts_are_refined_anew(
     change: str,
     pairs: PseudoPairs,
@@ -88,10 +89,19 @@ def test_other_facts_are_refined_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[int] = []
-    monkeypatch.setattr(pair_refinement, "_make", lambda *_: made.append(1))
+
+    def noted(pairs: PseudoPairs, *given: Any) -> None:
+        made.append(1)
+        for pair, paths in zip(pairs.kept, given[3], strict=True):
+            for path in paths:
+                np.save(path, np.zeros(pair.scan.shape, np.float32))
+
+    monkeypatch.setattr(pair_refinement, "_make", noted)
     refine_pseudo_pairs(pairs, *collections, config, tmp_path, 0)
     refine_pseudo_pairs(pairs, *collections, config, tmp_path, 0)
     assert len(made) == 1
+    if change == "array":  # one that was lost is made again
+        next(tmp_path.glob("*.weight.npy")).unlink()
     augmentation = config.augmentation.model_copy(update={"gamma": 0.2})
     other = config.model_copy(update={"augmentation": augmentation})
     refine_pseudo_pairs(
