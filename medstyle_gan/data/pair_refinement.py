@@ -65,14 +65,14 @@ def refine_pseudo_pairs(
         pairs: registered, see `make_pseudo_pairs`.
         scan: the scans that they are of.
         style: the style volumes that they are of.
-        config: plane and augmentation are used.
+        config: plane, sampler and augmentation are used.
         folder: the cache.
         seed: of what the small generator begins with and sees.
         precision: of its convolutions.
         on_progress: called with (steps and pairs done, steps and pairs in all).
     """
-    augmentation = config.augmentation.model_dump(mode="json")
-    facts = [_VERSION, ALIGNMENT_VERSION, seed, precision, config.plane, augmentation]
+    drawn = [part.model_dump(mode="json") for part in (config.sampler, config.augmentation)]
+    facts = [_VERSION, ALIGNMENT_VERSION, seed, precision, config.plane, *drawn]
     stems = [pair.style.path.stem for pair in pairs.kept]
     text = json.dumps([*facts, stems, [pair.scan.path.stem for pair in pairs.kept]])
     key = hashlib.sha256(text.encode()).hexdigest()

@@ -79,7 +79,9 @@ def test_pairs_are_aligned_again_and_kept(
         assert np.array_equal(one.style.slices, third.style.slices)
 
 
-@pytest.mark.parametrize("change", ["seed", "pair", "augmentation", "precision", "array"])
+@pytest.mark.parametrize(
+    "change", ["seed", "pair", "augmentation", "sampler", "precision", "array"]
+)
 def test_other_facts_are_refined_anew(
     change: str,
     pairs: PseudoPairs,
@@ -102,12 +104,15 @@ def test_other_facts_are_refined_anew(
     assert len(made) == 1
     if change == "array":  # one that was lost is made again
         next(tmp_path.glob("*.weight.npy")).unlink()
-    augmentation = config.augmentation.model_copy(update={"gamma": 0.2})
-    other = config.model_copy(update={"augmentation": augmentation})
+    others = {
+        "augmentation": config.augmentation.model_copy(update={"gamma": 0.2}),
+        "sampler": config.sampler.model_copy(update={"foreground": 0.0}),
+    }
+    other = config.model_copy(update={change: others[change]} if change in others else {})
     refine_pseudo_pairs(
         replace(pairs, kept=pairs.kept[:1]) if change == "pair" else pairs,
         *collections,
-        other if change == "augmentation" else config,
+        other,
         tmp_path,
         int(change == "seed"),
         "bf16" if change == "precision" else "fp32",
