@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from medstyle_gan.inference.bundles.bundle import package_versions
 from medstyle_gan.training import train
 from medstyle_gan.training.config_changes import PLACES, flat_fields, refuse_changes
 from medstyle_gan.training.run_folder import RunFolder
+from medstyle_gan.volumes import atomic_file
 
 METRICS = ("psnr", "ssim", "mae", "spearman")
 _HEADS = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "spearman": "Spearman"}
@@ -44,6 +46,8 @@ _NOTHING = "doing nothing"
 # Given by the study's own options, or decided by it.
 _OWN = ("training.seed", "training.validate_on", "data.scans", "data.style", "data.pairs.folder")
 _FIELDS = {"name", "config", "overrides"}
+# Raise it when what is measured of a run changes.
+_FIGURES_VERSION = 1
 _QUICK: dict[str, object] = {
     "data.spacing": [None, None, None],
     "data.sample_size": [48, 48],
@@ -142,7 +146,7 @@ def _entry(item: Any, where: str) -> Entry:
 
 
 def study_ablation(study: Study, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train what is not trained yet, one after the other, and score all.
+    """Train what is not trained yet, one after the other, and score what is not scored yet.
 
     Args:
         study: what to train; runs are OUT/runs/NAME/seed_N, and finished ones are kept.
@@ -168,7 +172,7 @@ def study_ablation(study: Study, say: Callable[[str], None]) -> dict[str, Any]:
         say(f"{number} of {len(configs)}: {name}, seed {seed}")
         if not _finished(runs[key], config):
             train(config, runs[key], resume="if_started")
-        figures = _figures(runs[key], config)
+        figures = _kept_figures(runs[key], config)
         nothing = nothing or figures.pop("nothing")
         figures.pop("nothing", None)
         entry = results.setdefault(name, {"config": _without_places(config), "runs": []})
@@ -244,9 +248,28 @@ def _finished(run: Path, config: Config) -> bool:
     return folder.model.is_dir() and folder.read_config().training.steps == config.training.steps
 
 
-def _figures(run: Path, config: Config) -> dict[str, Any]:
-    """What a finished run came to: its pairs' figures, and its validations'."""
+def _kept_figures(run: Path, config: Config) -> dict[str, Any]:
+    """A finished run's figures, measured once: they are kept beside its folder."""
     translator = Translator.load(run)
+    path = run.with_name(f"{run.name}.figures.json")
+    of = {
+        "version": _FIGURES_VERSION,
+        "model_hash": translator.model_hash,
+        "pairs": config.data.pairs.model_dump(mode="json"),
+    }
+    if path.is_file():
+        kept = json.loads(path.read_text())
+        if kept["of"] == of:
+            found: dict[str, Any] = kept["figures"]
+            return found
+    figures = _figures(translator, run, config)
+    with atomic_file(path) as file:
+        file.write((json.dumps({"of": of, "figures": figures}, indent=2) + "\n").encode())
+    return figures
+
+
+def _figures(translator: Translator, run: Path, config: Config) -> dict[str, Any]:
+    """What a finished run came to: its pairs' figures, and its validations'."""
     figures: dict[str, Any] = {
         "model_hash": translator.model_hash,
         "pairs": [],

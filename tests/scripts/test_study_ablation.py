@@ -171,6 +171,22 @@ def test_a_study_goes_on_where_it_stopped_and_keeps_what_is_trained(
         assert str(tmp_path) not in json.dumps(entry["config"])
     assert report.read_text() == (out / "ablation.md").read_text()
     assert "| no_vgg |" in report.read_text()
+    # What is measured is not measured again, unless it would be measured otherwise.
+    with monkeypatch.context() as patched:
+        patched.setattr(study, "_figures", lambda *given: pytest.fail("measured again"))
+        assert script.main([*given, "--json", str(file)]) == 0
+        assert json.loads(file.read_text())["entries"] == result["entries"]
+    monkeypatch.setattr(study, "_FIGURES_VERSION", study._FIGURES_VERSION + 1)
+    measured: list[Path] = []
+
+    def figures(translator: Any, run: Path, config: Any) -> dict[str, Any]:
+        measured.append(run)
+        first: dict[str, Any] = result["entries"]["recipe"]["runs"][0]
+        return {**first, "nothing": result["nothing"]}
+
+    monkeypatch.setattr(study, "_figures", figures)
+    assert script.main(given) == 0
+    assert len(measured) == 2
     # Another setting in the same folder is a mistake, told at once.
     assert script.main([*given, "loss.cycle.weight=3"]) == 2
     assert len(trained) == 3
