@@ -21,8 +21,10 @@ class _GeneratorSection(Section):
 class _ResNetSection(_GeneratorSection):
     ngf: PositiveInt = Field(64, description="channels of the first layer")
     blocks: PositiveInt = Field(9, description="residual blocks (the papers' 6 or 9)")
-    upsampling: Literal["transpose", "resize"] = Field(
-        "resize", description="transposed convolution, or resize then convolution"
+    upsampling: Literal["transpose", "resize", "linear"] = Field(
+        "resize",
+        description="transposed convolution, or doubling (nearest, or bilinear or trilinear) then "
+        "convolution",
     )
     checkpoint_activations: bool = Field(
         False,

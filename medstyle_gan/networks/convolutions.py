@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,47 +18,64 @@ TRANSPOSED_CONV: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _CONVOLVE: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_TRANSPOSED: dict[int, Any] = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
-# Along one axis, which taps of a 3-wide kernel on the doubled image fall on each tap of the
-# 4-wide transposed kernel: the doubling [1, 1] convolved with the flipped kernel.
-_MERGE = ((0.0, 0.0, 1.0, 1.0), (0.0, 1.0, 1.0, 0.0), (1.0, 1.0, 0.0, 0.0))
+Doubling = Literal["nearest", "linear"]
+
+# What doubling makes of one pixel along an axis.
+_DOUBLED: dict[Doubling, tuple[float, ...]] = {
+    "nearest": (1.0, 1.0),
+    "linear": (0.25, 0.75, 0.75, 0.25),
+}
 
 
 class ResizeConv(nn.Module):
-    """Nearest-neighbour doubling, reflection padding by 1 and a 3-wide convolution.
+    """Doubling, padding by 1 with the border's values and a 3-wide convolution.
 
-    Free of the checkerboard of transposed convolutions (Odena et al. 2016). Computed as
-    one transposed convolution of stride 2, whose 4-wide kernel is the doubling and the
-    convolution in one: (2/3)^dims of the multiplications, and no doubled image in memory.
-    Reflecting the doubled image by one pixel repeats its border pixel, hence the
-    replication of the small one.
+    Free of the checkerboard of transposed convolutions (Odena et al. 2016). Nearest doubling
+    makes stairs of a ramp, a pattern of period 2 that a convolution may pass on; linear doubling
+    (bilinear, trilinear) does not. Computed as one transposed convolution of stride 2, whose 4-wide
+    (linear: 6-wide) kernel is the doubling and the convolution in one: (2/3)^dims of the
+    multiplications (linear: as many), and no doubled image in memory.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         dims: 2 or 3 spatial dimensions.
+        doubling: between the pixels of the doubled image.
+
+    Attributes:
+        width: of the transposed kernel.
+        padding: of the transposed convolution, on an input that is replicated by 1.
     """
 
     merge: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, dims: int = 2) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, dims: int = 2, doubling: Doubling = "nearest"
+    ) -> None:
         super().__init__()
         self.dims = dims
         self.conv = CONV[dims](in_channels, out_channels, 3)
-        merge = reduce(torch.kron, [torch.tensor(_MERGE)] * dims)
+        doubled = _DOUBLED[doubling]
+        self.width = len(doubled) + 2
+        self.padding = self.width // 2 + 1
+        # Along one axis, which taps of the 3-wide kernel fall on each of the transposed one: the
+        # doubling convolved with the flipped kernel.
+        axis = torch.stack([F.pad(torch.tensor(doubled), (2 - tap, tap)) for tap in range(3)])
+        merge = reduce(torch.kron, [axis] * dims)
         self.register_buffer("merge", merge, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Double the size of `(B, in_channels, *spatial)`."""
         padded = pad(x, 1, "replicate")
         return _CONVOLVE_TRANSPOSED[self.dims](
-            padded, self.doubling_kernel(), self.conv.bias, stride=2, padding=3
+            padded, self.doubling_kernel(), self.conv.bias, stride=2, padding=self.padding
         )
 
     def doubling_kernel(self) -> Tensor:
-        """The doubling and the convolution in one, `(in_channels, out_channels, 4, 4[, 4])`."""
+        """The doubling and the convolution in one, `(in_channels, out_channels, *widths)`."""
         with torch.autocast(self.merge.device.type, enabled=False):
             kernel = self.conv.weight.flatten(2) @ self.merge
-        return kernel.unflatten(2, (4,) * self.dims).transpose(0, 1)
+        return kernel.unflatten(2, (self.width,) * self.dims).transpose(0, 1)
 
 
 class OutputConv(nn.Module):

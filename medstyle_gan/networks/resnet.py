@@ -14,6 +14,7 @@ from medstyle_gan.networks.channels import adapt_channels
 from medstyle_gan.networks.convolutions import (
     CONV,
     TRANSPOSED_CONV,
+    Doubling,
     OutputConv,
     ResizeConv,
 )
@@ -22,7 +23,7 @@ from medstyle_gan.networks.normalization import INSTANCE_NORM, AdaptiveNorm
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.sizes import check_sizes
 
-Upsampling = Literal["transpose", "resize"]
+Upsampling = Literal["transpose", "resize", "linear"]
 FeatureLayer = Literal["input", "halved", "quartered", "first_block", "middle_block"]
 """The image, the two strided convolutions, the first residual block and the middle one."""
 FEATURE_LAYERS: tuple[FeatureLayer, ...] = (
@@ -77,7 +78,8 @@ class ResNetGenerator(nn.Module):
         blocks: residual blocks (6 for 128² and 9 for 256² in the paper).
         upsampling: `transpose` as in the paper, or `resize` (no checkerboard; its strided
             convolutions are 4 wide, so that the network commutes with flips where its
-            kernels are symmetric).
+            kernels are symmetric), or `linear`, which is `resize` with linear doubling (no
+            stairs either, for more multiplications).
         dims: 2 or 3 spatial dimensions.
         checkpoint_activations: keep of each residual block only its input, and compute the
             block again when the gradients pass it (Chen et al. 2016): the same gradients in
@@ -121,7 +123,7 @@ class ResNetGenerator(nn.Module):
         # halves to that same place: with the papers' 3 every pass down and up would move the
         # image by half a pixel, and nothing in an unpaired training moves it back. The 3-wide
         # transposed convolution has its centre where a 3-wide kernel halves to.
-        halving = 4 if upsampling == "resize" else 3
+        halving = 3 if upsampling == "transpose" else 4
         for width in (ngf, 2 * ngf):
             layers += [
                 conv(width, 2 * width, halving, stride=2, padding=1),
@@ -139,7 +141,8 @@ class ResNetGenerator(nn.Module):
                     width, width // 2, 3, stride=2, padding=1, output_padding=1
                 )
             else:
-                up = ResizeConv(width, width // 2, dims)
+                doubling: Doubling = "linear" if upsampling == "linear" else "nearest"
+                up = ResizeConv(width, width // 2, dims, doubling)
             layers += [up, norm(width // 2), nn.ReLU(inplace=True)]
         layers += [ReflectionPad(3), OutputConv(ngf, out_channels, 7, dims), nn.Tanh()]
         self.layers = nn.Sequential(*layers)

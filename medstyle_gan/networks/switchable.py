@@ -58,7 +58,7 @@ class SwitchableGenerator(ResNetGenerator):
         out_channels: as many.
         ngf: see `ResNetGenerator`, as all of these.
         blocks: residual blocks.
-        upsampling: `transpose` or `resize`.
+        upsampling: `transpose`, `resize` or `linear`.
         dims: 2 or 3 spatial dimensions.
         checkpoint_activations: keep less for the backward pass.
         code_size: numbers that this direction's codes are made of.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medstyle_gan.networks.convolutions import OutputConv, ResizeConv
+from medstyle_gan.networks.convolutions import Doubling, OutputConv, ResizeConv
 
 SPATIAL = {2: (5, 8), 3: (3, 5, 4)}
 
@@ -24,14 +24,18 @@ def _output_and_gradients(
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_resize_convolution_equals_doubling_padding_and_convolving(dims: int) -> None:
+@pytest.mark.parametrize("doubling", ["nearest", "linear"])
+def test_resize_convolution_equals_doubling_padding_and_convolving(
+    dims: int, doubling: Doubling
+) -> None:
     torch.manual_seed(0)
-    layer = ResizeConv(3, 2, dims).double()
+    layer = ResizeConv(3, 2, dims, doubling).double()
     x = torch.randn(2, 3, *SPATIAL[dims], dtype=torch.float64)
 
     def textbook(x: Tensor) -> Tensor:
-        doubled = F.interpolate(x, scale_factor=2, mode="nearest")
-        return layer.conv(F.pad(doubled, (1, 1) * dims, mode="reflect"))
+        mode = {"nearest": "nearest", "linear": {2: "bilinear", 3: "trilinear"}[dims]}[doubling]
+        doubled = F.interpolate(x, scale_factor=2, mode=mode)
+        return layer.conv(F.pad(doubled, (1, 1) * dims, mode="replicate"))
 
     ours = _output_and_gradients(layer, x, layer.conv)
     for mine, theirs in zip(ours, _output_and_gradients(textbook, x, layer.conv), strict=True):

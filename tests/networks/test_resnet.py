@@ -31,7 +31,7 @@ def _textbook(ngf: int, blocks: int, upsampling: Upsampling, dims: int) -> nn.Se
     pad = getattr(nn, f"ReflectionPad{dims}d")
     layers = [pad(3), conv(1, ngf, 7), norm(ngf), nn.ReLU()]
     for width in (ngf, 2 * ngf):
-        halving = 4 if upsampling == "resize" else 3
+        halving = 3 if upsampling == "transpose" else 4
         layers += [conv(width, 2 * width, halving, 2, 1), norm(2 * width), nn.ReLU()]
     wide = 4 * ngf
     for _ in range(blocks):
@@ -42,7 +42,10 @@ def _textbook(ngf: int, blocks: int, upsampling: Upsampling, dims: int) -> nn.Se
         if upsampling == "transpose":
             layers.append(transposed(width, width // 2, 3, 2, 1, output_padding=1))
         else:
-            layers += [nn.Upsample(scale_factor=2), pad(1), conv(width, width // 2, 3)]
+            linear = {2: "bilinear", 3: "trilinear"}[dims]
+            doubling = nn.Upsample(None, 2, linear if upsampling == "linear" else "nearest")
+            around = getattr(nn, f"ReplicationPad{dims}d")(1)
+            layers += [doubling, around, conv(width, width // 2, 3)]
         layers += [norm(width // 2), nn.ReLU()]
     return nn.Sequential(*layers, pad(3), conv(ngf, 1, 7), nn.Tanh())
 
@@ -55,7 +58,7 @@ def test_parameter_count_is_that_of_the_paper(channels: int, parameters: int) ->
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+@pytest.mark.parametrize("upsampling", ["transpose", "resize", "linear"])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_translation_equals_the_papers_layers(
     upsampling: Upsampling, dims: int, blocks: int
@@ -78,9 +81,12 @@ def test_translation_equals_the_papers_layers(
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-def test_symmetric_kernels_commute_with_flips_so_nothing_is_moved(axis: int) -> None:
+@pytest.mark.parametrize("upsampling", ["resize", "linear"])
+def test_symmetric_kernels_commute_with_flips_so_nothing_is_moved(
+    axis: int, upsampling: Upsampling
+) -> None:
     torch.manual_seed(0)
-    generator = ResNetGenerator(1, 1, 4, 2, "resize").double()
+    generator = ResNetGenerator(1, 1, 4, 2, upsampling).double()
     with torch.no_grad():
         for weight in generator.parameters():
             if weight.ndim == 4:
@@ -140,7 +146,7 @@ def test_sizes_that_would_not_come_back_are_refused(size: tuple[int, int]) -> No
         generator(torch.zeros(1, 1, *size))
 
 
-@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+@pytest.mark.parametrize("upsampling", ["transpose", "resize", "linear"])
 def test_the_smallest_size_works(upsampling: Upsampling) -> None:
     generator = ResNetGenerator(1, 1, 4, 1, upsampling)
     size = generator.minimum_size

@@ -67,7 +67,7 @@ class Coded(nn.Module):
         return F.instance_norm(x, weight=self.scale, bias=self.shift)
 
 
-@pytest.mark.parametrize("upsampling", ["transpose", "resize"])
+@pytest.mark.parametrize("upsampling", ["transpose", "resize", "linear"])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_each_direction_is_a_resnet_with_its_codes_after_the_norms(
     dims: int, upsampling: Upsampling

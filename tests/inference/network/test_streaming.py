@@ -27,6 +27,7 @@ from ..conftest import Identity, ellipsoid, make_config
 
 GENERATORS: dict[str, dict[str, Any]] = {
     "resize": {"name": "resnet", "ngf": 4, "blocks": 2},
+    "linear": {"name": "resnet", "ngf": 4, "blocks": 1, "upsampling": "linear"},
     "transpose": {"name": "resnet", "ngf": 4, "blocks": 1, "upsampling": "transpose"},
     "unet": {"name": "unet", "ngf": 4, "levels": 3},
     "switchable": {"name": "switchable", "ngf": 4, "blocks": 1, "code_size": 4},

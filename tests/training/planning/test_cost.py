@@ -22,8 +22,8 @@ def forward_operations(network: nn.Module, image: torch.Tensor) -> int:
     def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         nonlocal total
         dims = inputs[0].dim() - 2
-        if isinstance(module, ResizeConv):  # 4-wide at each pixel of the small image, padded by 1
-            taps = math.prod(module.conv.weight.shape[:2]) * 4**dims
+        if isinstance(module, ResizeConv):  # at each pixel of the small image, padded by 1
+            taps = math.prod(module.conv.weight.shape[:2]) * module.width**dims
             places = math.prod(side + 2 for side in inputs[0].shape[2:])
         elif isinstance(module, OutputConv):  # all of the first axis, before rows are summed
             taps = module.conv.weight.numel()
