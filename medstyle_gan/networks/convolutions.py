@@ -43,6 +43,7 @@ class ResizeConv(nn.Module):
         doubling: between the pixels of the doubled image.
 
     Attributes:
+        mode: the doubling, as `torch.nn.Upsample` calls it.
         width: of the transposed kernel.
         padding: of the transposed convolution, on an input that is replicated by 1.
     """
@@ -55,6 +56,7 @@ class ResizeConv(nn.Module):
         super().__init__()
         self.dims = dims
         self.conv = CONV[dims](in_channels, out_channels, 3)
+        self.mode = doubling if doubling == "nearest" else {2: "bilinear", 3: "trilinear"}[dims]
         doubled = _DOUBLED[doubling]
         self.width = len(doubled) + 2
         self.padding = self.width // 2 + 1

@@ -12,6 +12,7 @@ from medstyle_gan.networks.normalization import INSTANCE_NORM
 from medstyle_gan.networks.padding import ReflectionPad
 
 _REFLECTION: dict[int, Any] = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
+_REPLICATION: dict[int, Any] = {2: nn.ReplicationPad2d, 3: nn.ReplicationPad3d}
 _NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 
@@ -27,9 +28,8 @@ def with_plain_layers(network: nn.Module, dims: int) -> nn.Module:
 
 def _replaced(module: nn.Module, dims: int) -> nn.Module:
     if isinstance(module, ResizeConv):
-        return nn.Sequential(
-            nn.Upsample(scale_factor=2, mode="nearest"), _REFLECTION[dims](1), module.conv
-        )
+        doubling = nn.Upsample(scale_factor=2, mode=module.mode)
+        return nn.Sequential(doubling, _REPLICATION[dims](1), module.conv)
     if isinstance(module, OutputConv):
         return module.conv
     if isinstance(module, ReflectionPad):

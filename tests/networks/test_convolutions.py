@@ -33,7 +33,9 @@ def test_resize_convolution_equals_doubling_padding_and_convolving(
     x = torch.randn(2, 3, *SPATIAL[dims], dtype=torch.float64)
 
     def textbook(x: Tensor) -> Tensor:
-        mode = {"nearest": "nearest", "linear": {2: "bilinear", 3: "trilinear"}[dims]}[doubling]
+        linear = {2: "bilinear", 3: "trilinear"}[dims]
+        mode = linear if doubling == "linear" else "nearest"
+        assert layer.mode == mode
         doubled = F.interpolate(x, scale_factor=2, mode=mode)
         return layer.conv(F.pad(doubled, (1, 1) * dims, mode="replicate"))
 

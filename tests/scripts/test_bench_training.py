@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from medstyle_gan.networks.convolutions import ResizeConv
+from medstyle_gan.networks.resnet import ResNetGenerator
 from tests.scripts.conftest import LoadScript
 
 
@@ -54,6 +56,18 @@ def test_a_quick_run_prints_and_writes_every_part(script, tmp_path, capsys) -> N
     for ratio in ratios:
         assert ratio["value"] > 0
         assert ratio["name"] in printed
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("upsampling", ["resize", "linear", "transpose"])
+def test_plain_layers_give_the_same_images(step_time, dims: int, upsampling) -> None:
+    plain_layers = importlib.import_module("bench.plain_layers")
+    torch.manual_seed(0)
+    generator = ResNetGenerator(1, 1, 4, 1, upsampling, dims).double()
+    plain = plain_layers.with_plain_layers(generator, dims)
+    assert not any(isinstance(module, ResizeConv) for module in plain.modules())
+    x = torch.rand(1, 1, *[16] * dims, dtype=torch.float64) * 2 - 1
+    torch.testing.assert_close(plain(x), generator(x))
 
 
 @pytest.mark.parametrize("layers", ["torch's", "ours"])
