@@ -14,6 +14,8 @@ from medstyle_gan.networks.precision import at_least_fp32
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED_CONV: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}
+"""Linear interpolation as torch calls it, by dimensions."""
 
 _CONVOLVE: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 _CONVOLVE_TRANSPOSED: dict[int, Any] = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -56,7 +58,7 @@ class ResizeConv(nn.Module):
         super().__init__()
         self.dims = dims
         self.conv = CONV[dims](in_channels, out_channels, 3)
-        self.mode = doubling if doubling == "nearest" else {2: "bilinear", 3: "trilinear"}[dims]
+        self.mode = LINEAR[dims] if doubling == "linear" else "nearest"
         doubled = _DOUBLED[doubling]
         self.width = len(doubled) + 2
         self.padding = self.width // 2 + 1

@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medstyle_gan.networks.convolutions import CONV
+from medstyle_gan.networks.convolutions import CONV, LINEAR
 from medstyle_gan.networks.precision import at_least_fp32
 from medstyle_gan.networks.sizes import check_sizes
 
-_LINEAR = {2: "bilinear", 3: "trilinear"}
 _SLOPE = 0.2
 # VoxelMorph's: a deformation begins as almost nothing.
 _FIRST_DEVIATION = 1e-5
@@ -39,7 +38,7 @@ class DeformationNetwork(nn.Module):
     def __init__(self, channels: int = 2, width: int = 16, levels: int = 4, dims: int = 2) -> None:
         super().__init__()
         self.minimum_size = 2**levels
-        conv, self._mode = CONV[dims], _LINEAR[dims]
+        conv, self._mode = CONV[dims], LINEAR[dims]
         widths = [width * min(2**level, 4) for level in range(levels)]
         before = [channels, *widths[:-1]]
         self.down = nn.ModuleList(

@@ -154,7 +154,9 @@ class Walk:
         if isinstance(module, ResizeConv):
             padded = Padded(maps, 1, "replicate")
             kernel, bias = module.doubling_kernel(), module.conv.bias
-            return _Transposed(padded, kernel, bias, 2, module.padding, output_padding=0)
+            return _Transposed(
+                padded, kernel, bias, stride=2, padding=module.padding, output_padding=0
+            )
         if isinstance(module, nn.ConvTranspose3d):
             settings: dict[str, int] = {
                 name: getattr(module, name)[0] for name in ("stride", "padding", "output_padding")
