@@ -135,6 +135,11 @@ class Config(Section):
     panel: PanelConfig = Field(default_factory=PanelConfig, description="panels for teaching")
 
     @property
+    def chosen_by_pairs(self) -> bool:
+        """Whether pairs of one subject choose the best checkpoint."""
+        return bool(self.data.pairs.folder) and self.training.validate_on != "unpaired"
+
+    @property
     def uses_masks(self) -> bool:
         """Whether a training looks at where the body is in each sample."""
         return self.generator.background == "clamp" or self.loss.region == "foreground"

@@ -30,6 +30,8 @@ from medstyle_gan.volumes import is_picture
 
 # Share of the subjects held out where nothing is said and no pairs are given.
 _HELD_OUT = 0.2
+# Registrations of held-out scans at most: enough to choose by, and some seconds each.
+_VALIDATION_PAIRS = 6
 
 
 class UnpairedDataModule(lightning.LightningDataModule):
@@ -43,6 +45,8 @@ class UnpairedDataModule(lightning.LightningDataModule):
         validation_scan, validation_style: held-out subjects; None where there are none.
         split: the files of each of them.
         pseudo_pairs: what a warm start learns from; None before `prepare_warm_start`.
+        validation_pairs: pseudo-pairs of held-out scans, which choose checkpoints; None before
+            `prepare_validation_pairs`, and where there are none.
         subject_pairs: declared pairs; None before `prepare_pairs`, and where none are declared.
         start_step: first step of the loader; set it before fitting to resume.
         on_progress: called while the cache is built with (what is prepared: a domain or
@@ -63,6 +67,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
         self._split: Split | None = None
         self._ready = False
         self.pseudo_pairs: PseudoPairs | None = None
+        self.validation_pairs: PseudoPairs | None = None
         self.subject_pairs: SubjectPairs | None = None
         self.start_step = 0
         self.on_progress: Callable[[str, int, int], None] | None = None
@@ -82,8 +87,7 @@ class UnpairedDataModule(lightning.LightningDataModule):
             share = data.validation_fraction
             if share is None:
                 # Pairs validate better, where they are what chooses.
-                by_pairs = self._config.training.validate_on != "unpaired"
-                share = 0.0 if data.pairs.folder and by_pairs else _HELD_OUT
+                share = 0.0 if self._config.chosen_by_pairs else _HELD_OUT
             self._split = split_by_subject(scan, style, share, self._config.training.seed)
         return self._split
 
@@ -178,6 +182,31 @@ class UnpairedDataModule(lightning.LightningDataModule):
                 resolve_precision(training.precision, torch.device("cpu")),
                 self._report("refinement"),
             )
+
+    def prepare_validation_pairs(self) -> None:
+        """Register held-out scans to style volumes of others, to choose checkpoints by them.
+
+        Where there is a warm start on registered scans, scans are held out, and pairs do not
+        choose. After `setup`. What is in the cache already is opened.
+
+        Raises:
+            UserError: as `make_pseudo_pairs`.
+        """
+        start, scans = self._config.training.warm_start, self.validation_scan
+        registered = isinstance(start, WarmStartConfig) and start.steps
+        if not registered or scans is None or self._config.chosen_by_pairs:
+            return
+        assert isinstance(start, WarmStartConfig)
+        style = CachedCollection([*self.style, *(self.validation_style or ())], "style")
+        self.validation_pairs = make_pseudo_pairs(
+            scans,
+            style,
+            start.model_copy(update={"pairs": min(start.pairs, _VALIDATION_PAIRS)}),
+            self._config.data.plane,
+            cache_folder(self._config.data.cache),
+            self._config.training.seed,
+            self._report("validation"),
+        )
 
     def prepare_pairs(self) -> None:
         """Bring declared pairs of the training collections together, where there are some.

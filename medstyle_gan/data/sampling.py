@@ -248,16 +248,42 @@ def fixed_masks(
     return torch.stack(masks) > 0.5 if len(masks) == count else None
 
 
+def fixed_pairs(
+    pairs: PseudoPairs, config: DataConfig, count: int, seed: int
+) -> dict[str, torch.Tensor]:
+    """The same places of both images of pseudo-pairs: all pairs, central, spread in height.
+
+    Returns:
+        `scan` and `style` (count, C, *sample_size) float32, not augmented; `weight` (count, 1 or
+        as many slices, *sample_size), 1 where the pair can be believed; and `mask`, bool of the
+        same shape, where the body is, unless a scan has none.
+    """
+    maker = make_samples(config)
+    order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(pairs.kept))
+    places = [(pairs.kept[order[n % len(order)]], h) for n, h in enumerate(_heights(count))]
+    masks = [maker.fixed(p.scan.mask, h) for p, h in places if p.scan.mask is not None]
+    samples = {
+        "scan": torch.stack([maker.fixed(pair.scan, h) for pair, h in places]),
+        "style": torch.stack([maker.fixed(pair.style, h) for pair, h in places]),
+        "weight": torch.stack([maker.fixed(pair.weight, h) for pair, h in places]),
+    }
+    return samples if len(masks) < count else {**samples, "mask": torch.stack(masks) > 0.5}
+
+
+def _heights(count: int) -> list[float]:
+    low, high = _PANEL_HEIGHTS
+    return [(low + high) / 2] if count == 1 else np.linspace(low, high, count).tolist()
+
+
 def _fixed_places(
     collection: CachedCollection, count: int, seed: int
 ) -> list[tuple[CachedVolume, float]]:
     """Volumes, and relative heights in their bodies."""
     order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(collection.by_subject))
-    heights = np.linspace(*_PANEL_HEIGHTS, count) if count > 1 else [np.mean(_PANEL_HEIGHTS)]
     places = []
-    for number, height in enumerate(heights):
+    for number, height in enumerate(_heights(count)):
         turn, place = divmod(number, len(order))
         _, positions = collection.by_subject[order[place]]
         volume = collection[positions[turn % len(positions)]]
-        places.append((volume, float(height)))
+        places.append((volume, height))
     return places

@@ -81,6 +81,8 @@ class Prepared:
         if training.warm_start.kept:
             warm += "; pseudo-pairs are kept in the game"
         pairs = "" if data.subject_pairs is None else f"; {data.subject_pairs.describe()}"
+        if data.validation_pairs is not None:
+            pairs += f"; the best checkpoint is chosen on {data.validation_pairs.describe()}"
         compiled = ", compiled," if training.compile else ""
         chosen = ""
         if training.precision == "auto":
@@ -141,6 +143,7 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
             data.on_progress = progress.show if show_progress else None
             first_on_machine(data.prepare_warm_start)
             data.on_progress = None
+    unregistered = _prepare_validation_pairs(data, show_progress)
     learned = _intensity_map(config, data, state)
     if state is not None:
         refuse_changed_data(state["fingerprint"], data.fingerprint())
@@ -162,10 +165,37 @@ def prepare_training(config: Config, state: dict[str, Any] | None, show_progress
         restore_networks(method, state)
         data.start_step = method.step
     validation = make_validation(config, data)
+    if validation is not None and validation.notice is None:
+        validation.notice = unregistered
     if validation is not None and state is not None and state["best"] is not None:
         validation.load_state_dict(state["best"])
     compile_networks(method, config)
     return Prepared(data, method, validation, vgg, device, precision, learned)
+
+
+def _prepare_validation_pairs(data: UnpairedDataModule, show_progress: bool) -> str | None:
+    """Registers held-out scans; a line for the user where that cannot be done.
+
+    A training goes on without them: style and structure choose too.
+    """
+    unregistered: list[str] = []
+
+    def prepare() -> None:
+        try:
+            data.prepare_validation_pairs()
+        except UserError:
+            unregistered.append(
+                "held-out scans cannot be registered to style volumes of other subjects: style "
+                "and structure choose the best checkpoint"
+            )
+
+    with FilesProgress("registering") as progress:
+        data.on_progress = progress.show if show_progress else None
+        first_on_machine(prepare)
+        data.on_progress = None
+    pairs = data.validation_pairs
+    refuse_differences({"held-out pseudo-pairs": pairs and len(pairs.kept)}, "the data")
+    return unregistered[0] if unregistered else None
 
 
 def _intensity_map(

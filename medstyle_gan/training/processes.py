@@ -7,10 +7,10 @@ of several every process must make the same calls in the same order.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from medstyle_gan.errors import UserError
 from medstyle_gan.training.config_changes import PLACES, flat_fields
 
 USER_MISTAKE = 2  # exit code
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -201,3 +203,16 @@ def _gather_or_leave(mistake: str | None, value: Any = None) -> list[Any]:
         raise SystemExit(USER_MISTAKE)
     rank, text = found[0]
     raise SharedMistake(text if rank == 0 else f"process {rank}: {text}")
+
+
+def own_part(whole: Sequence[T]) -> list[T]:
+    """What this process looks at: every world_size-th from its rank on."""
+    process = this_process()
+    return list(whole[process.rank :: process.world_size])
+
+
+def interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
+    """The whole in its order, from the parts that `own_part` gave to each rank."""
+    return [
+        part[turn] for turn in range(max(map(len, parts))) for part in parts if turn < len(part)
+    ]

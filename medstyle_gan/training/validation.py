@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from medstyle_gan.config import Config
 from medstyle_gan.data.cached_volume import CachedCollection
 from medstyle_gan.data.datamodule import UnpairedDataModule
+from medstyle_gan.data.pseudo_pairs import PseudoPairs
 from medstyle_gan.data.sampling import fixed_masks, fixed_samples
 from medstyle_gan.data.words import DOMAINS, INTO
 from medstyle_gan.errors import UserError
@@ -30,9 +31,11 @@ from medstyle_gan.training.metrics_csv import MetricsCSV
 from medstyle_gan.training.processes import (
     from_first,
     gather_on_first,
+    interleaved,
     mistakes_shared,
-    this_process,
+    own_part,
 )
+from medstyle_gan.training.pseudo_pair_score import PseudoPairScore
 from medstyle_gan.training.selection import (
     body_of,
     distance_of_nothing,
@@ -44,8 +47,7 @@ from medstyle_gan.training.throughput import Throughput
 
 # Samples of each domain that unpaired validation looks at; a patch holds many slices.
 _SAMPLES = {2: 32, 3: 8}
-
-T = TypeVar("T")
+_PSEUDO_PAIR_PSNR = "pseudo_pair_psnr_scan_to_style"
 
 
 class Validation(L.Callback, ABC):
@@ -167,20 +169,25 @@ class PairedValidation(Validation):
 class UnpairedValidation(Validation):
     """How near translations come to the style, and what of the scans they keep.
 
-    The score is of both, see `selection_score`. Cycle error chooses nothing: it falls when a
-    generator hides information, and says nothing on fidelity.
+    The score is the PSNR on pseudo-pairs where there are some, and else of style and structure,
+    see `selection_score`. Cycle error chooses nothing: it falls when a generator hides
+    information, and says nothing on fidelity.
 
     Args:
         config: all settings.
         collections: domain → what is looked at, held out or not.
+        pairs: pseudo-pairs of held-out scans.
 
     Raises:
         UserError: the samples are too small for the distance.
     """
 
-    kind = "style and structure"
-
-    def __init__(self, config: Config, collections: Mapping[str, CachedCollection]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        collections: Mapping[str, CachedCollection],
+        pairs: PseudoPairs | None = None,
+    ) -> None:
         super().__init__(config.training.validate_every, config.training.steps)
         _refuse_small(config.data.sample_size)
         count, seed = _SAMPLES[config.data.spatial_dims], config.training.seed
@@ -198,6 +205,8 @@ class UnpairedValidation(Validation):
             for domain, collection in collections.items()
         }
         self._nothing: dict[str, float] = {}
+        self._pairs = PseudoPairScore(pairs, config.data, count, seed) if pairs else None
+        self.kind = "pseudo-pairs" if pairs else "style and structure"
 
     def figures(self, method: TrainedMethod) -> dict[str, float] | None:
         """All figures for each direction; the cycle's where there is a way back."""
@@ -233,6 +242,9 @@ class UnpairedValidation(Validation):
             figures[f"style_left_{direction}"] = left
             figures[f"structure_lost_{direction}"] = lost
             figures[f"score_{direction}"] = selection_score(left, lost)
+        psnr = None if self._pairs is None else self._pairs.psnr(method)
+        if psnr is not None:
+            figures[_PSEUDO_PAIR_PSNR] = psnr
         return figures or None
 
     def _on_background(
@@ -245,8 +257,8 @@ class UnpairedValidation(Validation):
         return torch.where(masks, translations, method.body.background[other])
 
     def score(self, figures: Mapping[str, float]) -> float:
-        """Nearness to both of the scan's translations."""
-        return figures["score_scan_to_style"]
+        """PSNR on pseudo-pairs (dB), or nearness to both style and structure."""
+        return figures["score_scan_to_style" if self._pairs is None else _PSEUDO_PAIR_PSNR]
 
 
 class WatchedValidation(Validation):
@@ -349,23 +361,26 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
         paired = PairedValidation(config, pairs, describe_collections(data.scan, data.style))
         if choice != "unpaired":
             return paired
-        return WatchedValidation(config, UnpairedValidation(config, _looked_at(data)), paired)
+        return WatchedValidation(config, _unpaired(config, data), paired)
     if choice == "unpaired" and translates:
-        return UnpairedValidation(config, _looked_at(data))
+        return _unpaired(config, data)
+    if translates and data.validation_pairs is not None:  # with style volumes of the training
+        return _unpaired(config, data)
     if data.validation_scan is None or data.validation_style is None:
         return None
     held_out = {"scan": data.validation_scan, "style": data.validation_style}
     if not translates:
         return LossValidation(config, held_out)
-    return UnpairedValidation(config, held_out)
+    return _unpaired(config, data)
 
 
-def _looked_at(data: UnpairedDataModule) -> dict[str, CachedCollection]:
-    """Held-out subjects by domain, or all of them where none are held out."""
-    return {
+def _unpaired(config: Config, data: UnpairedDataModule) -> UnpairedValidation:
+    """On held-out subjects by domain, or all of them where none are held out."""
+    looked_at = {
         "scan": data.validation_scan or data.scan,
         "style": data.validation_style or data.style,
     }
+    return UnpairedValidation(config, looked_at, data.validation_pairs)
 
 
 def _refuse_small(sample_size: Sequence[int]) -> None:
@@ -377,16 +392,3 @@ def _refuse_small(sample_size: Sequence[int]) -> None:
             f"translations from style images needs two sides of at least {least}; enlarge it, "
             "give --pairs, or set data.validation_fraction=0"
         )
-
-
-def own_part(whole: Sequence[T]) -> list[T]:
-    """What this process looks at: every world_size-th from its rank on."""
-    process = this_process()
-    return list(whole[process.rank :: process.world_size])
-
-
-def interleaved(parts: Sequence[Sequence[T]]) -> list[T]:
-    """The whole in its order, from the parts that `own_part` gave to each rank."""
-    return [
-        part[turn] for turn in range(max(map(len, parts))) for part in parts if turn < len(part)
-    ]

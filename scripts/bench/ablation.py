@@ -42,6 +42,7 @@ _TRUST_HEADS = {
 }
 _WHOLE = ("chosen_step", "seconds", "peak_memory_mib")
 _SCORE = "validation/score_scan_to_style"
+_PSEUDO_PAIR_PSNR = "validation/pseudo_pair_psnr_scan_to_style"
 _NOTHING = "doing nothing"
 # Given by the study's own options, or decided by it.
 _OWN = ("training.seed", "training.validate_on", "data.scans", "data.style", "data.pairs.folder")
@@ -305,22 +306,25 @@ def validation_figures(path: Path) -> dict[str, float | int | None]:
     """What a run's validations say, of `metrics.csv`.
 
     Returns:
-        `score`, the last one without pairs; `chosen_step`, that of the best one; and where
-        pairs were told too `chosen_psnr`, theirs at that step, and `best_psnr`, their best.
-        None where there is no such figure.
+        `score`, the last one of style and structure; `pseudo_pair_psnr`, the last one on
+        pseudo-pairs of held-out scans; `chosen_step`, that of the best of these, or else of
+        those; and where pairs were told too `chosen_psnr`, theirs at that step, and `best_psnr`,
+        their best. None where there is no such figure.
     """
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(_SCORE)]
+    names = ("score", "pseudo_pair_psnr", "chosen_step", "chosen_psnr", "best_psnr")
+    figures: dict[str, float | int | None] = dict.fromkeys(names)
     if not rows:
-        return dict.fromkeys(("score", "chosen_step", "chosen_psnr", "best_psnr"))
-    chosen = max(rows, key=lambda row: float(row[_SCORE]))
-    paired = [float(row["validation/psnr"]) for row in rows if row.get("validation/psnr")]
-    return {
-        "score": float(rows[-1][_SCORE]),
-        "chosen_step": int(chosen["step"]),
-        "chosen_psnr": float(chosen["validation/psnr"]) if paired else None,
-        "best_psnr": max(paired) if paired else None,
-    }
+        return figures
+    by = _PSEUDO_PAIR_PSNR if rows[-1].get(_PSEUDO_PAIR_PSNR) else _SCORE
+    chosen = max(rows, key=lambda row: float(row[by]))
+    figures |= {"score": float(rows[-1][_SCORE]), "chosen_step": int(chosen["step"])}
+    if by == _PSEUDO_PAIR_PSNR:
+        figures["pseudo_pair_psnr"] = float(rows[-1][by])
+    if paired := [float(row["validation/psnr"]) for row in rows if row.get("validation/psnr")]:
+        figures |= {"chosen_psnr": float(chosen["validation/psnr"]), "best_psnr": max(paired)}
+    return figures
 
 
 def cost_figures(path: Path, batch: int = 1) -> dict[str, float | None]:
@@ -405,14 +409,15 @@ def ablation_lines(result: Mapping[str, Any]) -> list[str]:
             cells = [_cell([_of_pairs(r, key) for r in entry["runs"]], key) for key in TRUST]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     heads = {
-        "score": "score, last step (larger is better; −1: doing nothing)",
-        "chosen_step": "step chosen by it",
+        "score": "style and structure, last step (−1: doing nothing)",
+        "pseudo_pair_psnr": "PSNR on pseudo-pairs of held-out scans",
+        "chosen_step": "step chosen, by these where there are some",
         "chosen_psnr": "pairs' PSNR there",
         "best_psnr": "best of all validations",
     }
     lines += ["", "## Without pairs", "", *_header(list(heads.values()))]
     for name, entry in entries.items():
-        cells = [_cell([r["validation"][key] for r in entry["runs"]], key) for key in heads]
+        cells = [_cell([r["validation"].get(key) for r in entry["runs"]], key) for key in heads]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     costs = {"seconds": "seconds of steps", "peak_memory_mib": "peak memory, MiB"}
     lines += ["", "## Cost", "", *_header(list(costs.values()))]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,20 @@ from medstyle_gan.data.cache import CachedCollection, prepare_collection
 from medstyle_gan.data.collection import find_collection
 from medstyle_gan.data.phantom import write_phantom_collections
 from medstyle_gan.data.pseudo_pairs import PseudoPairs, choose_partners, make_pseudo_pairs
-from medstyle_gan.data.sampling import UnpairedDataset
+from medstyle_gan.data.sampling import UnpairedDataset, fixed_pairs
 from medstyle_gan.errors import UserError
 
 SETTINGS = WarmStartConfig(steps=4, pairs=3, least_overlap=0.5, least_information=0)
 DataSettings = Callable[..., DataConfig]
 Collections = tuple[CachedCollection, CachedCollection]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _folds_allowed() -> Iterator[None]:
+    """Bodies of a few voxels are deformed to near folding, on some machines beyond it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pseudo_pairs, "_LEAST_VOLUME", -math.inf)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +120,14 @@ def test_bad_registrations_are_dropped(
         make_pseudo_pairs(*collections, all_of_it, "axial", cache, seed=0)
 
 
+def test_what_folds_is_dropped(
+    collections: Collections, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pseudo_pairs, "_LEAST_VOLUME", math.inf)
+    with pytest.raises(UserError, match=r"none of 3 registrations.*\(the deformation folds\)"):
+        make_pseudo_pairs(*collections, SETTINGS, "axial", cache, seed=0)
+
+
 @pytest.mark.parametrize(
     "data", [{}, {"dims": 2.5}, {"dims": 3, "sample_size": (16, 16, 8)}], ids=["2", "2.5", "3"]
 )
@@ -184,3 +201,29 @@ def test_gamma_changes_scans_alone(
         exponents.append(float(exponent.mean()))
     assert np.abs(np.log(exponents)).max() <= 0.3
     assert len({round(e, 4) for e in exponents}) == 12
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"dims": 2.5}, {"dims": 3, "sample_size": (16, 16, 8)}], ids=["2", "2.5", "3"]
+)
+def test_fixed_pairs_are_the_same_places_of_both(
+    data: dict[str, Any], pairs: PseudoPairs, data_settings: DataSettings
+) -> None:
+    config = data_settings(**data)
+    itself = PseudoPairs(tuple(replace(pair, style=pair.scan) for pair in pairs.kept), ())
+    same = fixed_pairs(itself, config, 4, seed=0)
+    assert torch.equal(same["scan"], same["style"])
+    assert "mask" not in same  # these collections have none
+    samples = fixed_pairs(pairs, config, 4, seed=0)
+    assert torch.equal(samples["scan"], same["scan"])
+    assert not torch.equal(samples["style"], same["scan"])
+    assert samples["weight"].shape == samples["scan"].shape
+    assert set(samples["weight"].unique().tolist()) <= {0.0, 1.0}
+    # Each pair before any comes again.
+    assert len({image.numpy().tobytes() for image in samples["style"]}) == 4
+    with_masks = tuple(
+        replace(pair, scan=replace(pair.scan, mask=pair.weight)) for pair in pairs.kept
+    )
+    masked = fixed_pairs(PseudoPairs(with_masks, ()), config, 4, seed=0)
+    assert masked["mask"].dtype == torch.bool
+    assert torch.equal(masked["mask"], samples["weight"] > 0.5)

@@ -61,8 +61,8 @@ def test_the_table_has_means_and_half_the_range_over_seeds(study: Any) -> None:
     half = "0.500 ± 0.000 | 0.200 ± 0.000 | 0.400 ± 0.000 |"
     assert f"| first | 13.50 ± 0.50 | {half}" in lines
     assert f"| second | 15.00 ± 0.00 | {half}" in lines
-    assert "| first | -0.700 ± 0.100 | 20 ± 0 | – | – |" in lines
-    assert "| second | – | 20 ± 0 | – | – |" in lines
+    assert "| first | -0.700 ± 0.100 | – | 20 ± 0 | – | – |" in lines
+    assert "| second | – | – | 20 ± 0 | – | – |" in lines
     assert "| first | 0.900 ± 0.000 | – | – | 0.500 ± 0.250 | – |" in lines
     assert "| first | 61 ± 0 | – |" in lines
     assert "A CPU, 2 cores, avx2" in "\n".join(lines)
@@ -75,7 +75,20 @@ def test_what_is_chosen_without_pairs_is_told_with_them(study: Any, tmp_path: Pa
         writer.writerow(["step", "validation/psnr", "validation/score_scan_to_style"])
         writer.writerows([[10, 12.5, -0.9], [15, "", ""], [20, 13.0, -0.5], [30, 13.2, -0.7]])
     assert study.validation_figures(path) == {
-        **{"score": -0.7, "chosen_step": 20, "chosen_psnr": 13.0, "best_psnr": 13.2}
+        **{"score": -0.7, "pseudo_pair_psnr": None},
+        **{"chosen_step": 20, "chosen_psnr": 13.0, "best_psnr": 13.2},
+    }
+    told = csv.DictReader(path.read_text().splitlines())
+    on_pseudo_pairs = [15.0, "", 14.0, 14.5]
+    rows = [[*row.values(), own] for row, own in zip(told, on_pseudo_pairs, strict=True)]
+    with path.open("w", newline="") as file:
+        names = ["score_scan_to_style", "pseudo_pair_psnr_scan_to_style"]
+        writer = csv.writer(file)
+        writer.writerow(["step", "validation/psnr", *(f"validation/{name}" for name in names)])
+        writer.writerows(rows)
+    assert study.validation_figures(path) == {
+        **{"score": -0.7, "pseudo_pair_psnr": 14.5},
+        **{"chosen_step": 10, "chosen_psnr": 12.5, "best_psnr": 13.2},
     }
     path.write_text("step,loss/generator\n10,1\n")
     assert set(study.validation_figures(path).values()) == {None}

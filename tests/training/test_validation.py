@@ -17,7 +17,7 @@ from medstyle_gan.evaluation import ScoreRow
 from medstyle_gan.inference import Translator
 from medstyle_gan.methods import CycleGAN, TrainedMethod
 from medstyle_gan.training import validation
-from medstyle_gan.training.processes import Process, joined
+from medstyle_gan.training.processes import Process, interleaved, joined, own_part
 from tests.training.small import BARE_RUN, collections, make_config
 
 
@@ -57,9 +57,9 @@ def test_each_subject_is_looked_at_once_by_one_process(count: int, processes: in
     parts = []
     for rank in range(processes):
         with joined(Process(rank, rank, processes), None):
-            parts.append(validation.own_part(whole))
+            parts.append(own_part(whole))
     assert sorted(x for part in parts for x in part) == whole
-    assert validation.interleaved(parts) == whole
+    assert interleaved(parts) == whole
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
