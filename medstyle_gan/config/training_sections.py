@@ -49,8 +49,9 @@ class TrainingConfig(Section):
     validate_on: Literal["auto", "pairs", "unpaired"] = Field(
         "auto",
         description="what chooses the best checkpoint: auto takes pairs where they are given, else "
-        "style and structure of held-out subjects; unpaired takes these anyway, of all subjects "
-        "where none are held out, and pairs are only told",
+        "held-out scans registered to style volumes of others where a warm start is on such, else "
+        "style and structure of held-out subjects; unpaired takes these two anyway, the last of "
+        "all subjects where none are held out, and pairs are only told",
     )
     checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
     keep_checkpoints: PositiveInt = Field(

@@ -94,14 +94,14 @@ def test_what_is_chosen_without_pairs_is_told_with_them(study: Any, tmp_path: Pa
     assert set(study.validation_figures(path).values()) == {None}
 
 
-def test_the_shipped_list_is_of_settings_that_there_are(study: Any, repository: Path) -> None:
-    entries = study.read_entries(repository / "configs" / "studies" / "ablation.yaml")
-    assert len(entries) > 5
-    for entry in entries:
+def test_the_shipped_lists_are_of_settings_that_there_are(study: Any, repository: Path) -> None:
+    lists = sorted((repository / "configs" / "studies").iterdir())
+    assert [path.stem for path in lists] == ["ablation", "paired_ceiling"]
+    every = {path.stem: study.read_entries(path) for path in lists}
+    assert len(every["ablation"]) > 5
+    for entry in (*every["ablation"], *every["paired_ceiling"]):
         load_config(entry.config or repository / "configs" / "mr_t1_to_t2.yaml", entry.overrides)
-    chosen = study.read_entries(
-        repository / "configs" / "studies" / "ablation.yaml", ["no_vgg", "recipe"]
-    )
+    chosen = study.read_entries(lists[0], ["no_vgg", "recipe"])
     assert [entry.name for entry in chosen] == ["no_vgg", "recipe"]
 
 
