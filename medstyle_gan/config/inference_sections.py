@@ -77,6 +77,11 @@ class InferenceConfig(StructureFields):
     flips: tuple[Flip, ...] = Field(
         (), description="axes that the volume is also mirrored along; the mean is taken"
     )
+    cycle_spinning: bool = Field(
+        False,
+        description="half of the mirrored copies are moved by a voxel too, or without flips one "
+        "more copy is: no pattern of the generator's own grid is left in the mean",
+    )
     ema: bool = Field(True, description="use the generators' moving average")
     dtype: Literal["auto", "float32", "int16", "uint8"] = Field(
         "auto",

@@ -198,8 +198,9 @@ class LoadedModel:
         """Which translations the uncertainty is the spread of, in plain values.
 
         Returns:
-            `flips`, the sets of axes that the volume is mirrored along; `steps` of the
-            generators, the model's own first; and the number of `translations`.
+            `flips`, the sets of axes that the volume is mirrored along; their
+            `phases` on the generators' grid with `cycle_spinning`; `steps` of the generators, the
+            model's own first; and the number of `translations`.
 
         Raises:
             UserError: where there is only one translation, and for a file that is no
@@ -209,7 +210,8 @@ class LoadedModel:
         seen = ways_to_see(self.network(direction), len(steps))
         names = get_args(Flip)
         return {
-            "flips": [[names[axis] for axis in axes] for axes in seen],
+            "flips": [[names[axis] for axis in way.mirrored] for way in seen],
+            **({"phases": phases} if any(phases := [way.phase for way in seen]) else {}),
             "steps": steps,
             "translations": len(steps) * len(seen),
         }

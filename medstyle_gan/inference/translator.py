@@ -28,7 +28,7 @@ from medstyle_gan.inference.images import as_volume, like
 from medstyle_gan.inference.loaded_model import LoadedModel
 from medstyle_gan.inference.network.body import window_warnings
 from medstyle_gan.inference.network.network import OnProgress
-from medstyle_gan.inference.network.paths import translate_mirrored
+from medstyle_gan.inference.network.paths import translate_all_ways
 from medstyle_gan.inference.network.stacks import translate_stack
 from medstyle_gan.inference.pictures import COLOUR_SCALE, translate_picture
 from medstyle_gan.inference.quantization import output_dtype, quantize
@@ -196,7 +196,7 @@ class Translator(LoadedModel):
             )
             del deviations
         else:
-            unit = translate_mirrored(self.network(direction), prepared, on_progress)
+            unit = translate_all_ways(self.network(direction), prepared, on_progress)
         correlation: float | None = None
         if self.config.inference.structure == "preserved":
             native, correlation = native_with_structure(
@@ -271,7 +271,7 @@ class Translator(LoadedModel):
         """
         target = domains_of(direction)[1]
         value = np.array([self.background[target]], dtype=np.float32)
-        unit = translate_mirrored(self.network(direction), prepared)
+        unit = translate_all_ways(self.network(direction), prepared)
         unit[:, ~prepared.foreground] = self._native_scale(target).to_unit(value)
         return unit
 

@@ -23,8 +23,8 @@ from medstyle_gan.data.words import Direction
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference.bundles.bundle import Bundle
 from medstyle_gan.inference.bundles.generators import generators_of_checkpoint, restore_generator
-from medstyle_gan.inference.network.network import Network, OnProgress, part_of
-from medstyle_gan.inference.network.paths import mirrored_axes, moved_axes, translate_flipped
+from medstyle_gan.inference.network.network import Network, OnProgress, Way, part_of
+from medstyle_gan.inference.network.paths import moved_axes, translate_way, ways_of
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 
@@ -35,8 +35,8 @@ def translate_with_spread(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Translate a volume by several generators and mirrored, for the mean and the spread.
 
-    Every generator sees the volume in all ways of `inference.flips`, or, where none is set, as
-    it is and mirrored left to right, as training does.
+    Every generator sees the volume in all ways that `inference` asks for, and, where it is mirrored
+    in none of them, mirrored left to right too, as training does.
 
     Args:
         networks: the model's own first, then those of earlier checkpoints.
@@ -51,13 +51,13 @@ def translate_with_spread(
         UserError: where there is only one translation.
     """
     main = networks[0]
-    own, seen = mirrored_axes(main), ways_to_see(main, len(networks))
-    members = [(network, axes) for network in networks for axes in seen]
+    own, seen = ways_of(main), ways_to_see(main, len(networks))
+    members = [(network, way) for network in networks for way in seen]
     translation, mean, squares = (prepared.zeros(main.out_channels) for _ in range(3))
-    for index, (network, axes) in enumerate(members):
+    for index, (network, way) in enumerate(members):
         part = part_of(on_progress, index, len(members))
-        unit = translate_flipped(network, prepared, axes, part)
-        wanted = network is main and axes in own
+        unit = translate_way(network, prepared, way, part)
+        wanted = network is main and way in own
         for slab in slabs(unit.shape, slow_axis(mean)):
             if wanted:
                 translation[slab] += unit[slab]
@@ -75,8 +75,8 @@ def translate_with_spread(
     return translation, squares
 
 
-def ways_to_see(network: Network, networks: int) -> list[tuple[int, ...]]:
-    """The sets of axes along which each generator sees the volume mirrored.
+def ways_to_see(network: Network, networks: int) -> list[Way]:
+    """The ways in which each generator sees the volume.
 
     Args:
         network: the model's own.
@@ -85,9 +85,9 @@ def ways_to_see(network: Network, networks: int) -> list[tuple[int, ...]]:
     Raises:
         UserError: where there would be only one translation.
     """
-    seen = mirrored_axes(network)
-    if len(seen) == 1 and 0 in moved_axes(network):
-        seen = [(), (0,)]  # left to right
+    seen = ways_of(network)
+    if not any(way.mirrored for way in seen) and 0 in moved_axes(network):
+        seen.append(Way((0,)))  # left to right
     if networks * len(seen) < 2:
         raise UserError(
             "the uncertainty is the spread of several translations, and there is only one: this "

@@ -6,7 +6,7 @@ from math import prod
 
 from medstyle_gan.data.resampling import Grid
 from medstyle_gan.inference.network.network import Network
-from medstyle_gan.inference.network.paths import mirrored_axes
+from medstyle_gan.inference.network.paths import ways_of
 from medstyle_gan.inference.network.planes import grids_seen
 from medstyle_gan.volumes import Volume, VolumeHeader
 
@@ -40,7 +40,7 @@ def array_bytes(
         kept = worked * (3 * translation + _FLOAT) + (_FLOAT * voxels if resampled else 0)
     else:
         kept = 0
-        if len(mirrored_axes(network)) > 1:  # the sum of those before
+        if len(ways_of(network)) > 1:  # the sum of those before
             inside += worked * translation
     # Put back on its own grid, and as it is written.
     after = voxels * translation * (2 if resampled else 1)

@@ -226,9 +226,11 @@ class MemoryPlan:
     def _shape(self, batch: int, size: Sequence[int]) -> tuple[int, ...]:
         """(B, C, *spatial) of a batch as the generator takes it."""
         divisor = int(self.translator.generators[self.direction].divisor)  # type: ignore[arg-type]
-        data = self.translator.config.data
+        config = self.translator.config
+        data, moved = config.data, int(config.inference.cycle_spinning)
+        # What fills its size wholly has no room to be moved in.
         padded = (
-            max(ceil(max(n, s) / divisor), 2) * divisor
+            max(ceil(max(n + moved if n >= s else n, s) / divisor), 2) * divisor
             for n, s in zip(size, data.sample_size, strict=True)
         )
         taken, _ = generator_channels(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -50,7 +52,8 @@ def translate_body(
     border = [(max(-b, 0), max(e - n, 0)) for (b, e), n in zip(region, sides, strict=True)]
     part = np.pad(volume[(slice(None), *place)], [(0, 0), *border], constant_values=fill)
     translate = translate_windows if _windowed(network) else translate_whole
-    translated = translate(network, part, on_progress)
+    offsets = network.way.offsets(range(3), part.shape[1:])
+    translated = translate(network, part, on_progress, offsets)
     inner = tuple(
         slice(before, before + p.stop - p.start)
         for (before, _), p in zip(border, place, strict=True)
@@ -59,7 +62,10 @@ def translate_body(
 
 
 def translate_whole(
-    network: Network, volume: np.ndarray, on_progress: OnProgress | None = None
+    network: Network,
+    volume: np.ndarray,
+    on_progress: OnProgress | None = None,
+    offsets: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Send a volume through a 3-D generator as one image, without having it in memory at once.
 
@@ -67,6 +73,7 @@ def translate_whole(
         network: its generator can be streamed, see `streaming`.
         volume: `(C, X, Y, Z)` in [-1, 1], no side smaller than a training sample's.
         on_progress: called with the share that is done, in [0, 1].
+        offsets: of the volume on the generator's grid (X, Y, Z), see `pad_images`.
 
     Returns:
         `(C', X, Y, Z)` float32.
@@ -76,7 +83,7 @@ def translate_whole(
     """
     divisor = int(network.generator.divisor)  # type: ignore[arg-type]  # typed as any submodule
     image = adapt_channels(torch.from_numpy(volume[None]), network.in_channels).numpy()
-    padded, inner = pad_images(image, network.data.sample_size, divisor, 0.0)
+    padded, inner = pad_images(image, network.data.sample_size, divisor, 0.0, offsets)
     translated: np.ndarray = stream(network, padded, on_progress)[0][(slice(None), *inner)]
     return translated
 

@@ -1,4 +1,4 @@
-"""A prepared volume through a generator: along one plane or three, or in 3-D, mirrored or not."""
+"""A prepared volume through a generator: along one plane or three, or in 3-D, in several ways."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from medstyle_gan.config.inference_sections import Flip
 from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.data.slices import stacked_axis
 from medstyle_gan.inference.network.body import translate_body
-from medstyle_gan.inference.network.network import Network, OnProgress, part_of
+from medstyle_gan.inference.network.network import Network, OnProgress, Way, part_of
 from medstyle_gan.inference.network.planes import translate_along, translate_three_planes
 from medstyle_gan.volumes.workspace import release, slabs, slow_axis
 
 _AXES = {flip: axis for axis, flip in enumerate(get_args(Flip))}
 
 
-def translate_mirrored(
+def translate_all_ways(
     network: Network, prepared: Prepared, on_progress: OnProgress | None = None
 ) -> np.ndarray:
-    """The mean over the translations of a volume mirrored in all of `inference.flips`' ways.
+    """The mean over the translations of a volume in all ways that `inference` asks for.
 
     The arguments and what is returned are those of `translate_once`.
     """
-    ways = mirrored_axes(network)
+    ways = ways_of(network)
     first = part_of(on_progress, 0, len(ways))
-    total = translate_flipped(network, prepared, ways[0], first)
-    for index, axes in enumerate(ways[1:], start=1):
+    total = translate_way(network, prepared, ways[0], first)
+    for index, way in enumerate(ways[1:], start=1):
         part = part_of(on_progress, index, len(ways))
-        translated = translate_flipped(network, prepared, axes, part)
+        translated = translate_way(network, prepared, way, part)
         share = np.float32(1 / len(ways) if index == len(ways) - 1 else 1)
         for slab in slabs(total.shape, slow_axis(total)):
             total[slab] = (total[slab] + translated[slab]) * share
@@ -40,10 +40,21 @@ def translate_mirrored(
     return total
 
 
-def mirrored_axes(network: Network) -> list[tuple[int, ...]]:
-    """Every set of axes to mirror, the empty one first: two for one flip, eight for three."""
+def ways_of(network: Network) -> list[Way]:
+    """All ways that `inference` asks for, the volume as it is first.
+
+    Every set of the axes of `flips`: two ways for one flip, eight for three. With
+    `cycle_spinning` (Coifman & Donoho 1995, "Translation-invariant de-noising") half of them have
+    another phase on the generator's grid, those mirrored along an odd number of axes; where
+    nothing is mirrored there is one way more.
+    """
     axes = sorted({_AXES[flip] for flip in network.inference.flips} & moved_axes(network))
-    return [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
+    sets = [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
+    if not network.inference.cycle_spinning:
+        return [Way(chosen) for chosen in sets]
+    if len(sets) == 1:
+        return [Way(phase=0), Way(phase=1)]
+    return [Way(chosen, 1 if len(chosen) % 2 else 0) for chosen in sets]
 
 
 def moved_axes(network: Network) -> set[int]:
@@ -54,20 +65,18 @@ def moved_axes(network: Network) -> set[int]:
     return axes - {stacked_axis(network.data.plane)}
 
 
-def translate_flipped(
-    network: Network,
-    prepared: Prepared,
-    axes: tuple[int, ...],
-    on_progress: OnProgress | None = None,
+def translate_way(
+    network: Network, prepared: Prepared, way: Way, on_progress: OnProgress | None = None
 ) -> np.ndarray:
-    """Translate a volume mirrored along some of its axes, and mirror the translation back."""
-    if not axes:
+    """Translate a volume mirrored or moved on the generator's grid, and put that right again."""
+    network = replace(network, way=way)
+    if not way.mirrored:
         return translate_once(network, prepared, on_progress)
-    behind_channels = tuple(1 + axis for axis in axes)
+    behind_channels = tuple(1 + axis for axis in way.mirrored)
     mirrored = replace(
         prepared,
         array=np.flip(prepared.array, behind_channels),
-        foreground=np.flip(prepared.foreground, axes),
+        foreground=np.flip(prepared.foreground, way.mirrored),
     )
     translated = translate_once(network, mirrored, on_progress)
     return np.flip(translated, behind_channels)

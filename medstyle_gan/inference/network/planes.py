@@ -52,13 +52,16 @@ def translate_along(
             box, network.data.sample_size, slices.shape[2:], strict=True
         )
     )
+    part = slices[..., rows, columns]
+    axes = [axis for axis in range(3) if axis != stacked_axis(plane)]
     translate_stack(
         network,
-        slices[..., rows, columns],
+        part,
         prepared.unit_background,
         wanted,
         on_progress,
         out=translated[wanted, :, rows, columns],
+        offsets=network.way.offsets(axes, part.shape[2:]),
     )
     return unit
 

@@ -27,6 +27,7 @@ def translate_stack(
     wanted: slice | None = None,
     on_progress: OnProgress | None = None,
     out: np.ndarray | None = None,
+    offsets: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Send the slices of a volume through a 2-D generator.
 
@@ -40,6 +41,7 @@ def translate_stack(
         wanted: which of them; None is all.
         on_progress: called with the share of the wanted ones that is done.
         out: where the result is written; None makes an array.
+        offsets: of the slices on the generator's grid (H, W), see `pad_images`.
 
     Returns:
         `(wanted, C', H, W)` float32 in [-1, 1], background translated like all else.
@@ -51,13 +53,12 @@ def translate_stack(
     if out is None:
         out = np.empty((len(index), network.out_channels, *slices.shape[2:]), np.float32)
     if network.inference.slice_statistics:
-        out[:] = _translate_together(network, slices, index, fill, on_progress)
+        out[:] = _translate_together(network, slices, index, fill, on_progress, offsets)
         return out
     size = slices_at_once(network, slices.shape[2:])
     for start in range(0, len(index), size):
-        batch, inner = _padded(
-            network, _samples(network, slices, index[start : start + size]), fill
-        )
+        samples = _samples(network, slices, index[start : start + size])
+        batch, inner = _padded(network, samples, fill, offsets)
         with arithmetic(network.device, network.precision):
             output = network.generator(torch.from_numpy(batch).to(network.device))
             part = output[..., inner[0], inner[1]].float().cpu().numpy()
@@ -86,7 +87,12 @@ def slices_at_once(network: Network, size: Sequence[int]) -> int:
 
 
 def _translate_together(
-    network: Network, slices: np.ndarray, index: range, fill: float, on_progress: OnProgress | None
+    network: Network,
+    slices: np.ndarray,
+    index: range,
+    fill: float,
+    on_progress: OnProgress | None,
+    offsets: Sequence[int] | None,
 ) -> np.ndarray:
     """All slices layer by layer, so that neighbours can share the statistics of their norms."""
     if not can_stream(network.generator):
@@ -95,7 +101,7 @@ def _translate_together(
             f"{type(network.generator).__name__} has layers that cannot be gone through one by "
             "one; set inference.slice_statistics=0"
         )
-    stack, inner = _padded(network, _samples(network, slices, index), fill)
+    stack, inner = _padded(network, _samples(network, slices, index), fill, offsets)
     return _middle(network, stream(network, stack, on_progress)[..., inner[0], inner[1]])
 
 
@@ -109,10 +115,11 @@ def _samples(network: Network, slices: np.ndarray, index: range) -> np.ndarray:
 
 
 def _padded(
-    network: Network, samples: np.ndarray, fill: float
+    network: Network, samples: np.ndarray, fill: float, offsets: Sequence[int] | None
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
     divisor = int(network.generator.divisor)  # type: ignore[arg-type]  # typed as any submodule
-    padded, inner = pad_images(samples, network.data.sample_size, divisor, fill)
+    size = network.data.sample_size
+    padded, inner = pad_images(samples, size, divisor, fill, offsets)
     return np.ascontiguousarray(padded), inner
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,7 +18,10 @@ OVERLAP = 0.5
 
 
 def translate_windows(
-    network: Network, volume: np.ndarray, on_progress: OnProgress | None = None
+    network: Network,
+    volume: np.ndarray,
+    on_progress: OnProgress | None = None,
+    offsets: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Send a volume through a generator, window by window.
 
@@ -34,6 +38,7 @@ def translate_windows(
         network: its generator takes images of a training sample's size, the window's.
         volume: `(C, X, Y, Z)` in [-1, 1], no side smaller than the window.
         on_progress: called with the share of the windows done, in [0, 1].
+        offsets: by how many voxels all windows begin earlier along each axis; None is nowhere.
 
     Returns:
         `(C', X, Y, Z)` float32.
@@ -42,6 +47,13 @@ def translate_windows(
         UserError: where the generator gives NaN or infinity.
     """
     window = network.data.sample_size
+    border = [(by, by) for by in offsets or (0, 0, 0)]
+    inner = tuple(
+        slice(by, by + side) for (by, _), side in zip(border, volume.shape[1:], strict=True)
+    )
+    if any(offsets or ()):
+        # On both sides, so that the last window, which ends where the volume does, moves too.
+        volume = np.pad(volume, [(0, 0), *border], mode="edge")
     total = math.prod(
         math.ceil((side - size) / max(1, int(size * (1 - OVERLAP)))) + 1
         for side, size in zip(volume.shape[1:], window, strict=True)
@@ -68,6 +80,6 @@ def translate_windows(
             sw_device=network.device,
             device=torch.device("cpu"),
         )
-    array: np.ndarray = translated[0].numpy()
+    array: np.ndarray = translated[0].numpy()[(slice(None), *inner)]
     refuse_diverged(array)
     return array

@@ -35,3 +35,20 @@ def test_border_up_to_the_divisor_is_a_reflection_like_torchs() -> None:
     padded, _ = pad_images(slices, (4, 4), 8, -1.0)
     expected = F.pad(torch.from_numpy(slices), (3, 3, 1, 2), mode="reflect")
     np.testing.assert_array_equal(padded, expected.numpy())
+
+
+@pytest.mark.parametrize("size", [(1, 2), (3, 8), (8, 8), (9, 31), (40, 2), (33, 16)])
+@pytest.mark.parametrize("sample", [(1, 1), (16, 16), (7, 33)])
+@pytest.mark.parametrize("divisor", [1, 4, 16])
+def test_an_offset_moves_the_slices_on_the_generators_grid(
+    size: tuple[int, int], sample: tuple[int, int], divisor: int
+) -> None:
+    slices = np.random.default_rng(0).uniform(-1, 1, (2, 3, *size)).astype(np.float32)
+    plain, before = pad_images(slices, sample, divisor, -1.0)
+    padded, after = pad_images(slices, sample, divisor, -1.0, (1, 1))
+    np.testing.assert_array_equal(padded[(..., *after)], slices)
+    for axis, (one, other) in enumerate(zip(before, after, strict=True), start=2):
+        assert (other.start - one.start - 1) % divisor == 0
+        assert padded.shape[axis] % divisor == 0
+        room = plain.shape[axis] - one.stop
+        assert padded.shape[axis] == plain.shape[axis] + (0 if room else divisor)

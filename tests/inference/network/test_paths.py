@@ -11,7 +11,7 @@ from medstyle_gan.data.preprocessing import Prepared
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator
 from medstyle_gan.inference.network.network import Network
-from medstyle_gan.inference.network.paths import translate_mirrored
+from medstyle_gan.inference.network.paths import translate_all_ways, ways_of
 
 from ..conftest import FIXED, Identity, ellipsoid, make_bundle, make_config
 
@@ -60,8 +60,8 @@ def test_flips_take_the_mean_over_all_mirrored_translations(plane: str) -> None:
     generator = Ramp(2 if plane == "axial" else 3)  # along X of axial, Z of sagittal slices
     plain = network_of(generator, {"plane": plane})
     mirrored = network_of(generator, {"plane": plane}, flips=PLANES[plane])
-    once = translate_mirrored(plain, prepared_of(array, foreground))
-    mean = translate_mirrored(mirrored, prepared_of(array, foreground))
+    once = translate_all_ways(plain, prepared_of(array, foreground))
+    mean = translate_all_ways(mirrored, prepared_of(array, foreground))
     assert np.ptp((once - array)[0][foreground]) > 0.5
     # A ramp and its mirror image make 1/2 everywhere.
     np.testing.assert_allclose((mean - array)[0][foreground], 0.5, atol=1e-6)
@@ -78,7 +78,7 @@ def test_a_flip_that_slices_cannot_notice_costs_nothing() -> None:
 
     array = np.zeros((1, 12, 12, 6), np.float32)
     network = network_of(Counted(2), {}, flips=("superior_inferior",), batch_size=6)
-    translate_mirrored(network, prepared_of(array, np.ones((12, 12, 6), bool)))
+    translate_all_ways(network, prepared_of(array, np.ones((12, 12, 6), bool)))
     assert calls == 1
 
 
@@ -88,10 +88,63 @@ def test_progress_of_all_flips_rises_to_one(dims: int) -> None:
     network = network_of(Ramp(2), data, flips=("left_right", "anterior_posterior"))
     shares: list[float] = []
     array = np.zeros((1, 12, 12, 8), np.float32)
-    translate_mirrored(network, prepared_of(array, ellipsoid((12, 12, 8))), shares.append)
+    translate_all_ways(network, prepared_of(array, ellipsoid((12, 12, 8))), shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert len(shares) >= 4
+
+
+class Combs(nn.Module):
+    """Adds a pattern of period 2 along every axis, as upsampling leaves it."""
+
+    divisor = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis in range(2, x.ndim):
+            signs = torch.tensor([0.5, -0.5]).repeat(x.shape[axis] // 2)
+            x = x + signs.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+        return x
+
+
+@pytest.mark.parametrize("flips", [(), ("left_right",), ("left_right", "anterior_posterior")])
+@pytest.mark.parametrize(
+    ("data", "shape"),
+    [
+        *(({"dims": dims}, shape) for dims in (2, 2.5) for shape in [(16, 13, 9), (17, 14, 9)]),
+        # Of an odd number of voxels more than a window's, windows have both phases.
+        ({"dims": 3, "sample_size": (12, 12, 12)}, (16, 14, 12)),
+        ({"dims": 3, "sample_size": (12, 12, 12)}, (24, 18, 14)),
+    ],
+)
+def test_cycle_spinning_takes_away_patterns_of_the_grid(
+    data: dict[str, Any], flips: tuple[str, ...], shape: tuple[int, int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.uniform(-1, 1, (1, *shape)).astype(np.float32)
+    prepared = prepared_of(array, np.ones(shape, bool))
+    once = translate_all_ways(network_of(Combs(), data, flips=flips), prepared)
+    mean = translate_all_ways(network_of(Combs(), data, flips=flips, cycle_spinning=True), prepared)
+    assert once.shape == mean.shape == array.shape
+    np.testing.assert_allclose(mean, array, atol=1e-5)
+    if not flips:
+        assert np.abs(once - array).max() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("flips", "expected"),
+    [
+        ((), [((), 0), ((), 1)]),
+        (("left_right",), [((), 0), ((0,), 1)]),
+        (("anterior_posterior", "left_right"), [((), 0), ((0,), 1), ((1,), 1), ((0, 1), 0)]),
+    ],
+)
+def test_half_of_the_ways_are_moved(
+    flips: tuple[str, ...], expected: list[tuple[tuple[int, ...], int]]
+) -> None:
+    ways = ways_of(network_of(Ramp(2), {}, flips=flips, cycle_spinning=True))
+    assert [(way.mirrored, way.phase) for way in ways] == expected
+    without = ways_of(network_of(Ramp(2), {}, flips=flips))
+    assert {way.phase for way in without} == {None}
 
 
 class Times(nn.Module):
@@ -115,7 +168,7 @@ def test_three_planes_are_fused_voxel_by_voxel(fusion: str, expected: float) -> 
     foreground = ellipsoid((16, 12, 8))
     shares: list[float] = []
     prepared = prepared_of(np.zeros((1, 16, 12, 8), np.float32), foreground)
-    fused = translate_mirrored(network, prepared, shares.append)
+    fused = translate_all_ways(network, prepared, shares.append)
     np.testing.assert_allclose(fused[0][foreground], expected, atol=1e-6)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
@@ -138,7 +191,7 @@ def test_other_planes_have_pixels_of_the_trainings_size(plane: str) -> None:
     foreground = np.zeros(shape, bool)
     foreground[2:-2, 2:-2, 2:-2] = True
     network = network_of(Recorder(divisor=1), {"plane": plane}, planes=3)
-    fused = translate_mirrored(network, prepared_of(smooth, foreground, tuple(spacing)))
+    fused = translate_all_ways(network, prepared_of(smooth, foreground, tuple(spacing)))
     cubes = [n if axis != across else 25 for axis, n in enumerate(shape)]
     for axis in range(3):
         assert tuple(n for a, n in enumerate(cubes) if a != axis) in seen
@@ -159,7 +212,7 @@ def test_a_25d_network_sees_each_slice_between_its_neighbours() -> None:
     array = np.broadcast_to(np.arange(6, dtype=np.float32), (1, 8, 8, 6)).copy()
     foreground = np.zeros((8, 8, 6), bool)
     foreground[2:6, 2:6, 1:5] = True
-    translated = translate_mirrored(network, prepared_of(array, foreground))
+    translated = translate_all_ways(network, prepared_of(array, foreground))
     stacks = torch.cat(seen)[:, :, 0, 0].tolist()
     # The volume's ends stand for what is beyond them; the slices beside the body are its own.
     assert stacks == [
@@ -200,7 +253,7 @@ def test_a_network_of_unknown_layers_cannot_share_statistics() -> None:
     network = network_of(Ramp(2), {}, slice_statistics=2)
     prepared = prepared_of(np.zeros((1, 12, 12, 6), np.float32), np.ones((12, 12, 6), bool))
     with pytest.raises(UserError, match=r"set inference\.slice_statistics=0"):
-        translate_mirrored(network, prepared)
+        translate_all_ways(network, prepared)
 
 
 @pytest.mark.parametrize("setting", [{"planes": 3}, {"slice_statistics": 2}])
@@ -221,7 +274,7 @@ def test_large_slices_are_cut_to_the_body_but_not_below_a_sample(
     array = np.random.default_rng(0).uniform(-1, 1, (1, 100, 40, 6)).astype(np.float32)
     foreground = np.zeros(array.shape[1:], bool)
     foreground[70:80, 15:25, 1:5] = True
-    translated = translate_mirrored(network, prepared_of(array, foreground))
+    translated = translate_all_ways(network, prepared_of(array, foreground))
     assert generator.seen.shape[2] == seen[0]  # 10 voxels of body, 16 on each side
     np.testing.assert_array_equal(translated[0][foreground], array[0][foreground])
     assert not translated[0, :20].any()
