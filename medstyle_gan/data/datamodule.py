@@ -193,10 +193,10 @@ class UnpairedDataModule(lightning.LightningDataModule):
             UserError: as `make_pseudo_pairs`.
         """
         start, scans = self._config.training.warm_start, self.validation_scan
-        registered = isinstance(start, WarmStartConfig) and start.steps
-        if not registered or scans is None or self._config.chosen_by_pairs:
+        if not isinstance(start, WarmStartConfig) or not start.steps:
             return
-        assert isinstance(start, WarmStartConfig)
+        if scans is None or self._config.chosen_by_pairs:
+            return
         style = CachedCollection([*self.style, *(self.validation_style or ())], "style")
         self.validation_pairs = make_pseudo_pairs(
             scans,
