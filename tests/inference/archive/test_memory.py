@@ -13,8 +13,11 @@ import pytest
 
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, save_bundle
+from medstyle_gan.inference.archive import memory
 from medstyle_gan.inference.archive.memory import GIBIBYTE, MemoryPlan
 from medstyle_gan.inference.network import stacks
+from medstyle_gan.inference.network.padding import pad_images
+from medstyle_gan.inference.network.paths import ways_of
 from medstyle_gan.volumes import Workspace, read_header
 
 from ..conftest import make_bundle, make_config, rotated, textured_body
@@ -52,6 +55,32 @@ def test_the_bound_chooses_the_batch_and_refuses_what_cannot_fit(
     assert residents == sorted(residents, reverse=True)
     with pytest.raises(UserError, match=r"--max-memory 1: a volume of 160x144x4 needs about 1\.1"):
         MemoryPlan(translator, "scan_to_style", GIBIBYTE, 1).of_volume(header)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spinning", [False, True])
+@pytest.mark.parametrize("size", [(30, 47), (32, 48), (33, 61), (64, 16)])
+def test_what_is_foretold_is_as_large_as_what_goes_through(
+    spinning: bool, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(inference={"cycle_spinning": spinning}, data={"sample_size": (32, 48)})
+    translator = Translator.load(make_bundle(config), precision="fp32")
+    network = translator.network("scan_to_style")
+    seen: list[tuple[int, ...]] = []
+
+    def foretell(network: object, shape: tuple[int, ...]) -> int:
+        seen.append(shape)
+        return 1
+
+    monkeypatch.setattr(memory, "forward_bytes", foretell)
+    MemoryPlan(translator, "scan_to_style", 4.0 * GIBIBYTE, 1).network_bytes(2, size)
+    images = np.zeros((2, 1, *size), np.float32)
+    divisor = int(network.generator.divisor)  # type: ignore[arg-type]
+    padded = [
+        pad_images(images, (32, 48), divisor, -1.0, way.offsets((0, 1), size))[0].shape
+        for way in ways_of(network)
+    ]
+    assert len(padded) == 1 + spinning
+    assert seen == [tuple(np.max(padded, axis=0))]
 
 
 @pytest.mark.parametrize("axes", ["RAS", "PSR", "ILP"])
