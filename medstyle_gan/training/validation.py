@@ -337,7 +337,7 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
     """The validation that `training.validate_on` asks for, as far as the data allows it.
 
     Returns:
-        None without pairs and without held-out subjects.
+        None without pairs, without pseudo-pairs of held-out scans and without held-out subjects.
 
     Raises:
         UserError: the pairs cannot be scored on, are asked for and not there, or the samples are
@@ -362,9 +362,8 @@ def make_validation(config: Config, data: UnpairedDataModule) -> Validation | No
         if choice != "unpaired":
             return paired
         return WatchedValidation(config, _unpaired(config, data), paired)
-    if choice == "unpaired" and translates:
-        return _unpaired(config, data)
-    if translates and data.validation_pairs is not None:  # with style volumes of the training
+    # Pseudo-pairs of held-out scans need no held-out style.
+    if translates and (choice == "unpaired" or data.validation_pairs is not None):
         return _unpaired(config, data)
     if data.validation_scan is None or data.validation_style is None:
         return None
