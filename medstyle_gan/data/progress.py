@@ -45,10 +45,10 @@ class FilesProgress:
         self._close()
 
     def show(self, domain: str, done: int, total: int) -> None:
-        """Files done and in all of a domain; each domain begins anew."""
+        """Files (or other work) done and in all of a domain; each domain begins anew."""
         if not self._terminal:
             if self._clock() - self._shown >= self._every:
-                self._stream.write(f"{self._doing} {domain}: {done}/{total} files\n")
+                self._stream.write(f"{self._doing} {domain}: {done}/{total}\n")
                 self._stream.flush()
                 self._shown = self._clock()
             return
@@ -56,7 +56,7 @@ class FilesProgress:
             self._bar = tqdm(
                 total=total,
                 desc=f"{self._doing} {domain}",
-                unit=" files",
+                unit="",
                 file=self._stream,
                 dynamic_ncols=True,
                 delay=self._delay,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -242,10 +242,7 @@ def fixed_masks(
     Returns:
         bool (count, 1 or as many slices, *sample_size); None where the volumes have no masks.
     """
-    maker = make_samples(config)
-    places = _fixed_places(collection, count, seed)
-    masks = [maker.fixed(v.mask, h) for v, h in places if v.mask is not None]
-    return torch.stack(masks) > 0.5 if len(masks) == count else None
+    return _masks_at(_fixed_places(collection, count, seed), make_samples(config))
 
 
 def fixed_pairs(
@@ -261,13 +258,18 @@ def fixed_pairs(
     maker = make_samples(config)
     order = np.random.Generator(keyed_bits(seed, 0)).permutation(len(pairs.kept))
     places = [(pairs.kept[order[n % len(order)]], h) for n, h in enumerate(_heights(count))]
-    masks = [maker.fixed(p.scan.mask, h) for p, h in places if p.scan.mask is not None]
     samples = {
         "scan": torch.stack([maker.fixed(pair.scan, h) for pair, h in places]),
         "style": torch.stack([maker.fixed(pair.style, h) for pair, h in places]),
         "weight": torch.stack([maker.fixed(pair.weight, h) for pair, h in places]),
     }
-    return samples if len(masks) < count else {**samples, "mask": torch.stack(masks) > 0.5}
+    mask = _masks_at([(pair.scan, h) for pair, h in places], maker)
+    return samples if mask is None else {**samples, "mask": mask}
+
+
+def _masks_at(places: Sequence[tuple[CachedVolume, float]], maker: Samples) -> torch.Tensor | None:
+    masks = [maker.fixed(v.mask, h) for v, h in places if v.mask is not None]
+    return torch.stack(masks) > 0.5 if len(masks) == len(places) else None
 
 
 def _heights(count: int) -> list[float]:

@@ -45,6 +45,6 @@ def test_files_are_a_line_now_and_then_elsewhere() -> None:
             clock.now += 10.0
             progress.show("scan", done, 7)
     assert stream.getvalue().splitlines() == [
-        "preparing scan: 3/7 files",
-        "preparing scan: 6/7 files",
+        "preparing scan: 3/7",
+        "preparing scan: 6/7",
     ]

@@ -25,6 +25,7 @@ from medstyle_gan.inference.network.foretelling import (
     streaming_arrays,
 )
 from medstyle_gan.inference.network.network import Network
+from medstyle_gan.inference.network.padding import padded_size
 from medstyle_gan.inference.network.planes import grids_seen
 from medstyle_gan.inference.network.stacks import slices_at_once
 from medstyle_gan.inference.outputs.job import Job
@@ -227,15 +228,9 @@ class MemoryPlan:
         """(B, C, *spatial) of a batch as the generator takes it."""
         divisor = int(self.translator.generators[self.direction].divisor)  # type: ignore[arg-type]
         config = self.translator.config
-        data, moved = config.data, int(config.inference.cycle_spinning)
-        # What fills its size wholly has no room to be moved in.
-        padded = (
-            max(ceil(max(n + moved if n >= s else n, s) / divisor), 2) * divisor
-            for n, s in zip(size, data.sample_size, strict=True)
-        )
-        taken, _ = generator_channels(
-            self.translator.config, self.translator.channels, self.direction
-        )
+        moved = [int(config.inference.cycle_spinning)] * len(size)
+        padded = padded_size(size, config.data.sample_size, divisor, moved)
+        taken, _ = generator_channels(config, self.translator.channels, self.direction)
         return (batch, taken, *padded)
 
     def _weights(self, uncertainty: bool) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_Border = tuple[int, int]
+
 
 def pad_images(
     images: np.ndarray,
@@ -34,37 +36,47 @@ def pad_images(
         the padded images, and where the given ones lie in their spatial axes.
     """
     sizes = images.shape[2:]
-    at_least = [max(pair) for pair in zip(sizes, sample_size, strict=True)]
-    border, inner, left = _placed(sizes, at_least, offsets or [0] * len(sizes))
-    padded = np.pad(images, border, constant_values=fill)
-    targets = [max(-(-n // divisor), 2) * divisor for n in at_least]
-    border, outer, left = _placed(at_least, targets, left)
-    border[2:] = [
-        (begin + by, end + (divisor - by if by else 0))
-        for (begin, end), by in zip(border[2:], left, strict=True)
-    ]
+    background, reflected = _borders(sizes, sample_size, divisor, offsets)
+    padded = np.pad(images, [(0, 0), (0, 0), *background], constant_values=fill)
     # numpy reflects repeatedly where the border is wider than the image; torch refuses.
-    padded = np.pad(padded, border, mode="reflect")
-    return padded, tuple(
-        slice(a + b + by, a + b + by + size)
-        for a, b, by, size in zip(inner, outer, left, sizes, strict=True)
-    )
+    padded = np.pad(padded, [(0, 0), (0, 0), *reflected], mode="reflect")
+    first = [a + b for (a, _), (b, _) in zip(background, reflected, strict=True)]
+    return padded, tuple(slice(a, a + n) for a, n in zip(first, sizes, strict=True))
 
 
-def _placed(
-    size: Sequence[int], target: Sequence[int], offsets: Sequence[int]
-) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+def padded_size(
+    size: Sequence[int],
+    sample_size: Sequence[int],
+    divisor: int,
+    offsets: Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """The size that `pad_images` gives images of a size."""
+    background, reflected = _borders(size, sample_size, divisor, offsets)
+    return tuple(n + sum(a) + sum(b) for n, a, b in zip(size, background, reflected, strict=True))
+
+
+def _borders(
+    sizes: Sequence[int], sample_size: Sequence[int], divisor: int, offsets: Sequence[int] | None
+) -> tuple[list[_Border], list[_Border]]:
+    """What is added before and behind along each axis: of background, then by reflection."""
+    background, reflected = [], []
+    for size, sample, offset in zip(sizes, sample_size, offsets or [0] * len(sizes), strict=True):
+        at_least = max(size, sample)
+        border, left = _placed(size, at_least, offset)
+        background.append(border)
+        border, left = _placed(at_least, max(-(-at_least // divisor), 2) * divisor, left)
+        begin, end = border
+        reflected.append((begin + left, end + (divisor - left if left else 0)))
+    return background, reflected
+
+
+def _placed(size: int, target: int, offset: int) -> tuple[_Border, int]:
     """An image in the middle of a larger one, or beside it where there is room for an offset.
 
     Returns:
-        widths for `np.pad`, where the original then starts, and the offsets that found no room.
+        what is added before and behind, and what found no room of the offset.
     """
-    widths, first, left = [(0, 0), (0, 0)], [], []
-    for n, t, offset in zip(size, target, offsets, strict=True):
-        begin = (t - n) // 2
-        fits = t - n - begin >= offset
-        begin += offset if fits else 0
-        widths.append((begin, t - n - begin))
-        first.append(begin)
-        left.append(0 if fits else offset)
-    return widths, first, left
+    begin = (target - size) // 2
+    fits = target - size - begin >= offset
+    begin += offset if fits else 0
+    return (begin, target - size - begin), 0 if fits else offset
