@@ -15,10 +15,11 @@ from medstyle_gan.cli import main
 from medstyle_gan.config import load_config
 from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.inference import load_bundle
-from medstyle_gan.methods import CUT, TrainedMethod
+from medstyle_gan.methods import CUT
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from tests.end_to_end.tiny import SIZES, SIZES_3D
+from tests.training.small import killed_at
 
 SHORT = [
     "training.steps=3",
@@ -86,30 +87,13 @@ def test_a_run_holds_what_it_learned_by_and_the_model_the_generator_alone(
     assert (runs[name] / "samples" / "step_000003.png").exists()
 
 
-class _Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_a_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
-    name: str,
-    runs: dict[str, Path],
-    phantoms: PhantomFolders,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, runs: dict[str, Path], phantoms: PhantomFolders, tmp_path: Path
 ) -> None:
-    step = TrainedMethod.training_step
-
-    def dying_step(self: TrainedMethod, batch: dict[str, Any], index: int) -> None:
-        if self.step == 2:
-            raise _Stop
-        step(self, batch, index)
-
     config = load_config(None, settings(name, phantoms))
-    monkeypatch.setattr(CUT, "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(2, CUT):
         train(config, tmp_path / "run")
-    monkeypatch.undo()
     torch.rand(10)  # another state of the global generator, as after a restart
     train(config, tmp_path / "run", resume=True)
     ours, theirs = (

@@ -18,10 +18,11 @@ from medstyle_gan.config import load_config
 from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import load_bundle, stylize
-from medstyle_gan.methods import AdaIN, FeedForward, TrainedMethod
+from medstyle_gan.methods import AdaIN, FeedForward
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from tests.end_to_end.tiny import SIZES
+from tests.training.small import killed_at
 
 METHODS = {"feedforward": FeedForward, "adain": AdaIN}
 SHORT = [
@@ -121,31 +122,13 @@ def test_adain_is_validated_by_its_loss_and_the_best_is_kept(runs: dict[str, Pat
     assert (runs["adain"] / "checkpoints" / "best.ckpt").exists()
 
 
-class _Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
-    name: str,
-    runs: dict[str, Path],
-    phantoms: PhantomFolders,
-    drawings: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, runs: dict[str, Path], phantoms: PhantomFolders, drawings: Path, tmp_path: Path
 ) -> None:
-    step = TrainedMethod.training_step
-
-    def dying_step(self: TrainedMethod, batch: dict[str, Any], index: int) -> None:
-        if self.step == 2:
-            raise _Stop
-        step(self, batch, index)
-
     config = load_config(None, settings(name, phantoms, drawings))
-    monkeypatch.setattr(METHODS[name], "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(2, METHODS[name]):
         train(config, tmp_path / "run")
-    monkeypatch.undo()
     torch.rand(10)  # another state of the global generator, as after a restart
     train(config, tmp_path / "run", resume=True)
     ours, theirs = load_bundle(runs[name]).state, load_bundle(tmp_path / "run").state

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from medstyle_gan.config import Config, load_config
 from medstyle_gan.data.phantom import PhantomFolders
 from medstyle_gan.inference import load_bundle
+from medstyle_gan.methods import CycleGAN, TrainedMethod
 
 # The networks are as small as they get, and an image is as large as they can see.
 SMALL: dict[str, Any] = {
@@ -70,3 +73,23 @@ def assert_same_weights(first: Path, second: Path) -> None:
     ours, theirs = weights_of(first), weights_of(second)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class Killed(Exception):
+    """What ends a training in its middle."""
+
+
+@contextmanager
+def killed_at(step: int, method: type[TrainedMethod] = CycleGAN) -> Iterator[None]:
+    """Inside, a training must come to a step, and dies as it begins."""
+    training_step = method.training_step
+
+    def dying_step(self: TrainedMethod, batch: dict[str, Any], index: int) -> None:
+        if self.step == step:
+            raise Killed
+        training_step(self, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method, "training_step", dying_step)
+        with pytest.raises(Killed):
+            yield

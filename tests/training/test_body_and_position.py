@@ -20,15 +20,12 @@ from tests.training.small import (
     SMALL,
     assert_same_weights,
     collections,
+    killed_at,
     make_config,
     rows_of,
 )
 
 STEPS = 3
-
-
-class _Stop(Exception):
-    pass
 
 
 def _config(folders: PhantomFolders) -> Config:
@@ -76,13 +73,7 @@ def test_a_run_of_bodies_resumes_exactly_and_has_the_background_of_whole_volumes
     outside = unit[0][~prepared.foreground]
     np.testing.assert_allclose(outside, backgrounds["style"], atol=1e-6)
 
-    def dying(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == 1:
-            raise _Stop
-        step(self, batch, index)
-
-    monkeypatch.setattr(CycleGAN, "training_step", dying)
-    with pytest.raises(_Stop):
+    with killed_at(1):
         train(config, tmp_path / "stopped")
     monkeypatch.setattr(CycleGAN, "training_step", step)
     train(config, tmp_path / "stopped", resume=True)

@@ -33,6 +33,7 @@ from tests.training.small import (
     SMALL,
     assert_same_weights,
     collections,
+    killed_at,
     make_config,
     rows_of,
     weights_of,
@@ -189,32 +190,16 @@ def test_loader_workers_do_not_change_the_model(
     assert_same_weights(run, train(small_config(folders, "data.workers=2"), tmp_path / "workers"))
 
 
-class _Stop(Exception):
-    pass
-
-
-@pytest.mark.parametrize("killed_at", [4, 7])
+@pytest.mark.parametrize("killed_before", [4, 7])
 def test_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
     run: Path,
     folders: PhantomFolders,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    killed_at: int,
+    killed_before: int,
 ) -> None:
-    from medstyle_gan.methods import CycleGAN
-
-    step = CycleGAN.training_step
-
-    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == killed_at:
-            raise _Stop
-        step(self, batch, index)
-
     out = tmp_path / "run"
-    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(killed_before):
         train(small_config(folders), out)
-    monkeypatch.undo()
     torch.rand(10)  # another state of the global generator, as after a restart
     train(small_config(folders), out, resume=True)
     assert_same_weights(run, out)

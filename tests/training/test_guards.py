@@ -18,7 +18,7 @@ from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.training.guards import Guards
 from medstyle_gan.training.throughput import Throughput
-from tests.training.small import NO_VGG, SMALL, collections, make_config, rows_of
+from tests.training.small import NO_VGG, SMALL, collections, killed_at, make_config, rows_of
 
 FAST = ("method.generator_learning_rate=3e-3", "method.discriminator_learning_rate=3e-3")
 
@@ -232,12 +232,8 @@ def test_guards_change_no_weight(folders: PhantomFolders, tmp_path: Path) -> Non
     assert "guard/movement_scan_to_style" not in rows_of(tmp_path / "false")[0]
 
 
-class _Stop(Exception):
-    pass
-
-
 def test_a_resumed_training_goes_on_where_its_guards_were(
-    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: PhantomFolders, tmp_path: Path
 ) -> None:
     # Both discriminators are silent, so that something is told: before the stop, and not again.
     eager = ("guards.discriminator_won=-9", "guards.check_every=4", "guards.warm_up=0")
@@ -246,18 +242,9 @@ def test_a_resumed_training_goes_on_where_its_guards_were(
     )
     through = told(config, tmp_path / "through")
     assert len(through) >= 2
-    step = CycleGAN.training_step
-
-    def dying(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == 15:
-            raise _Stop
-        step(self, batch, index)
-
     lines: list[str] = []
-    monkeypatch.setattr(CycleGAN, "training_step", dying)
-    with pytest.raises(_Stop):
+    with killed_at(15):
         train(config, tmp_path / "run", announce=lines.append)
-    monkeypatch.undo()
     state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["guards"]
     torch.save(state, buffer := io.BytesIO())
     buffer.seek(0)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from torch import Tensor
@@ -17,15 +16,12 @@ from tests.training.small import (
     SMALL,
     assert_same_weights,
     collections,
+    killed_at,
     make_config,
     rows_of,
 )
 
 STEPS, WARM = 4, 2
-
-
-class _Stop(Exception):
-    pass
 
 
 def _config(folders: PhantomFolders, *overrides: str) -> Config:
@@ -68,26 +64,13 @@ def test_a_run_tells_of_its_start_and_logs_both_parts(run: tuple[Path, str]) -> 
     assert load_bundle(out).intensity_map is None
 
 
-@pytest.mark.parametrize("killed_at", [1, WARM])
+@pytest.mark.parametrize("killed_before", [1, WARM])
 def test_a_killed_start_ends_bit_for_bit_as_one_that_ran_through(
-    killed_at: int,
-    run: tuple[Path, str],
-    folders: PhantomFolders,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    killed_before: int, run: tuple[Path, str], folders: PhantomFolders, tmp_path: Path
 ) -> None:
-    step = CycleGAN.training_step
-
-    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == killed_at:
-            raise _Stop
-        step(self, batch, index)
-
     out = tmp_path / "run"
-    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(killed_before):
         train(_config(folders), out)
-    monkeypatch.undo()
     train(_config(folders), out, resume=True)
     assert_same_weights(run[0], out)
 

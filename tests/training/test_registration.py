@@ -10,15 +10,10 @@ import pytest
 import torch
 
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
-from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import train
-from tests.training.small import NO_VGG, SMALL, make_config, rows_of, weights_of
+from tests.training.small import NO_VGG, SMALL, killed_at, make_config, rows_of, weights_of
 
 STEPS, KILLED_AT = 3, 2
-
-
-class _Stop(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +51,7 @@ def _config(folders: PhantomFolders) -> Any:
 
 
 def test_a_killed_training_on_pairs_ends_bit_for_bit_as_one_that_ran_through(
-    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: PhantomFolders, tmp_path: Path
 ) -> None:
     said: list[str] = []
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -68,17 +63,8 @@ def test_a_killed_training_on_pairs_ends_bit_for_bit_as_one_that_ran_through(
     assert all(float(row["loss/registration_scan_to_style"]) > 0 for row in rows_of(whole))
     assert all(float(row["loss/registration_roughness"]) >= 0 for row in rows_of(whole))
 
-    step = CycleGAN.training_step
-
-    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == KILLED_AT:
-            raise _Stop
-        step(self, batch, index)
-
-    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(KILLED_AT):
         train(_config(folders), killed)
-    monkeypatch.undo()
     train(_config(folders), killed, resume=True)
 
     states = [_last_checkpoint(run) for run in (whole, killed)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +15,6 @@ from medstyle_gan.config import Config
 from medstyle_gan.data.phantom import PhantomFolders, write_phantom_collections
 from medstyle_gan.errors import UserError
 from medstyle_gan.inference import Translator, load_bundle
-from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import train
 from medstyle_gan.training.checkpoint import load_checkpoint
 from medstyle_gan.volumes import read_volume
@@ -25,6 +23,7 @@ from tests.training.small import (
     SMALL,
     assert_same_weights,
     collections,
+    killed_at,
     make_config,
     rows_of,
 )
@@ -120,30 +119,16 @@ def test_the_model_translates_a_volume_on_its_own_grid(
     np.testing.assert_array_equal(voxels, Translator.load(run)(read_volume(scan)).array)
 
 
-class _Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("overrides", [(), ("training.accumulate=2",)], ids=str)
 def test_resumed_run_ends_bit_for_bit_as_the_one_that_ran_through(
     folders: PhantomFolders,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     overrides: tuple[str, ...],
 ) -> None:
     config = small_config(folders, *overrides)
     through, out = train(config, tmp_path / "through"), tmp_path / "run"
-    step = CycleGAN.training_step
-
-    def stopping_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == 3:
-            raise _Stop
-        step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CycleGAN, "training_step", stopping_step)
-        with pytest.raises(_Stop):
-            train(config, out)
+    with killed_at(3):
+        train(config, out)
     assert load_checkpoint(out / "checkpoints" / "last.ckpt")["step"] == 2
     train(config, out, resume=True)
     assert_same_weights(out, through)

@@ -17,7 +17,6 @@ from medstyle_gan.evaluation.references import REGISTERED_MAP
 from medstyle_gan.evaluation.registered_map import registered_map
 from medstyle_gan.inference import load_bundle
 from medstyle_gan.inference.bundles.card import describe_model, format_card
-from medstyle_gan.methods import CycleGAN
 from medstyle_gan.training import train
 from medstyle_gan.training.exporting import checkpoint_bundle
 from tests.training.small import (
@@ -25,15 +24,12 @@ from tests.training.small import (
     SMALL,
     assert_same_weights,
     collections,
+    killed_at,
     make_config,
     rows_of,
 )
 
 STEPS, WARM = 4, 2
-
-
-class _Stop(Exception):
-    pass
 
 
 def _config(folders: PhantomFolders, kept: float = 0.0) -> Config:
@@ -74,26 +70,13 @@ def test_a_run_tells_of_its_pseudo_pairs_and_logs_both_parts(run: tuple[Path, st
     assert [bool(row["loss/cycle_scan"]) for row in rows] == [not w for w in warm]
 
 
-@pytest.mark.parametrize("killed_at", [1, WARM])
+@pytest.mark.parametrize("killed_before", [1, WARM])
 def test_a_killed_warm_start_ends_bit_for_bit_as_one_that_ran_through(
-    killed_at: int,
-    run: tuple[Path, str],
-    folders: PhantomFolders,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    killed_before: int, run: tuple[Path, str], folders: PhantomFolders, tmp_path: Path
 ) -> None:
-    step = CycleGAN.training_step
-
-    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == killed_at:
-            raise _Stop
-        step(self, batch, index)
-
     out = tmp_path / "run"
-    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(killed_before):
         train(_config(folders), out)
-    monkeypatch.undo()
     train(_config(folders), out, resume=True)
     assert_same_weights(run[0], out)
     assert load_bundle(out).intensity_map == load_bundle(run[0]).intensity_map
@@ -140,23 +123,14 @@ def test_a_map_is_made_of_the_collections_where_it_is_wanted(
 
 
 def test_a_game_that_keeps_its_pseudo_pairs_goes_on_bit_for_bit(
-    folders: PhantomFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: PhantomFolders, tmp_path: Path
 ) -> None:
     said: list[str] = []
     whole = train(_config(folders, 5.0), tmp_path / "whole", announce=said.append)
     assert "pseudo-pairs are kept in the game" in "\n".join(said)
     kept = [bool(row["loss/pseudo_pair_style_to_scan"]) for row in rows_of(whole)]
     assert kept == [step >= WARM for step in range(STEPS)]
-    step = CycleGAN.training_step
-
-    def dying_step(self: CycleGAN, batch: dict[str, Any], index: int) -> None:
-        if self.step == WARM + 1:
-            raise _Stop
-        step(self, batch, index)
-
-    monkeypatch.setattr(CycleGAN, "training_step", dying_step)
-    with pytest.raises(_Stop):
+    with killed_at(WARM + 1):
         train(_config(folders, 5.0), tmp_path / "killed")
-    monkeypatch.undo()
     train(_config(folders, 5.0), tmp_path / "killed", resume=True)
     assert_same_weights(whole, tmp_path / "killed")
