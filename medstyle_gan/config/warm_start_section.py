@@ -37,7 +37,7 @@ class WarmStartConfig(Section):
         0.0,
         ge=0,
         description="deviation of the Gaussian that a translation and its pseudo-pair are compared "
-        "through (pixels; 0: as they are; 1 to 2 where they are not aligned)",
+        "through in these steps (pixels; 0: as they are; 1 to 2 where they are not aligned)",
     )
     structure: Weight = Field(
         0.2, description="weight of 1 - correlation of a translation's edges with its scan's"
@@ -46,6 +46,12 @@ class WarmStartConfig(Section):
         0.0,
         description="weight of the distance from the pseudo-pairs in the steps after the warm "
         "start, which are then of pseudo-pairs too (0: the game is played without them)",
+    )
+    kept_low_pass: float = Field(
+        0.0,
+        ge=0,
+        description="deviation of the Gaussian that this distance is measured through (pixels; 0: as "
+        "they are): what is finer is left to the discriminators and to loss.structure",
     )
     learning_rate: float = Field(
         5e-4, gt=0, description="Adam's, all generators; falls to 0 in the second half of the steps"

@@ -3,7 +3,8 @@
 A pseudo-pair's anatomy is that of another subject (see `data/pseudo_pairs.py`): what is compared
 can be smoothed over the errors of a registration, and edges are held to those of the input itself.
 In a game with few style volumes discriminators learn these by heart, and pull apart what was
-learned; the distance from the pseudo-pairs, kept beside it, holds the contrast in its places.
+learned; the distance from the pseudo-pairs, kept beside it, holds the contrast in its places. No
+pair knows the finest details of its scan: through a Gaussian, the distance leaves these to the game.
 """
 
 from __future__ import annotations
@@ -119,6 +120,6 @@ class WarmStart(Start):
             forth = direction == "scan_to_style"
             made = translated["style"] if forth else generators[direction](partner)
             target = partner if forth else real["scan"]
-            value = low_pass_l1(made, target, self.config.low_pass, batch["weight"])
+            value = low_pass_l1(made, target, self.config.kept_low_pass, batch["weight"])
             terms[f"pseudo_pair_{direction}"] = Term(value, self.config.kept_weight)
         return terms
