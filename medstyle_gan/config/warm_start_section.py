@@ -50,8 +50,8 @@ class WarmStartConfig(Section):
     kept_low_pass: float = Field(
         0.0,
         ge=0,
-        description="deviation of the Gaussian that this distance is measured through (pixels; 0: as "
-        "they are): what is finer is left to the discriminators and to loss.structure",
+        description="deviation of the Gaussian that this distance is measured through (pixels; 0: "
+        "none): what is finer is left to the discriminators and to loss.structure",
     )
     learning_rate: float = Field(
         5e-4, gt=0, description="Adam's, all generators; falls to 0 in the second half of the steps"

@@ -4,7 +4,7 @@ A pseudo-pair's anatomy is that of another subject (see `data/pseudo_pairs.py`):
 can be smoothed over the errors of a registration, and edges are held to those of the input itself.
 In a game with few style volumes discriminators learn these by heart, and pull apart what was
 learned; the distance from the pseudo-pairs, kept beside it, holds the contrast in its places. No
-pair knows the finest details of its scan: through a Gaussian, the distance leaves these to the game.
+pair knows the finest details of its scan: through a Gaussian, it leaves these to the game.
 """
 
 from __future__ import annotations
