@@ -115,12 +115,12 @@ def register(fixed: Anatomy, moving: Anatomy, seed: int) -> Registered | None:
     Returns:
         None where no start led to an overlap at all.
     """
-    with _one_thread():
+    with one_thread():
         return _registered(fixed, moving, seed)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """ITK's metric adds up in the order in which threads end, whatever the method is told."""
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

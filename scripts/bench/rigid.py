@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from medstyle_gan.data.registration import one_thread
 from medstyle_gan.data.resampling import from_ras, ras_grid, to_ras
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import Volume
@@ -53,12 +54,8 @@ def register_rigidly(fixed: Volume, moving: Volume, seed: int = 0) -> Rigid:
     Raises:
         UserError: a volume is sheared, or no start overlaps.
     """
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
+    with one_thread():
         return _registered(fixed, moving, seed)
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def _registered(fixed: Volume, moving: Volume, seed: int) -> Rigid:
