@@ -202,14 +202,28 @@ def _deformed(images: _Compared, affine: sitk.Transform, seed: int) -> sitk.Tran
 
 
 def _method(images: _Compared, seed: int) -> sitk.ImageRegistrationMethod:
+    method = mutual_information_method(images.still, seed, _SAMPLES)
+    method.SetMetricFixedMask(images.mask)
+    return method
+
+
+def mutual_information_method(
+    still: sitk.Image, seed: int, samples: int
+) -> sitk.ImageRegistrationMethod:
+    """A registration by Mattes' mutual information on one thread, without an optimiser yet.
+
+    Args:
+        still: the fixed image.
+        seed: of the voxels that the metric looks at.
+        samples: how many these are; all where the image has fewer.
+    """
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    share = min(1.0, _SAMPLES / images.still.GetNumberOfPixels())
+    share = min(1.0, samples / still.GetNumberOfPixels())
     method.SetMetricSamplingPercentage(share, seed % (2**31 - 1) + 1)  # 0 is the clock
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetMetricFixedMask(images.mask)
     return method
 
 

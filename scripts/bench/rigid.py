@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from medstyle_gan.data.registration import one_thread
+from medstyle_gan.data.registration import mutual_information_method, one_thread
 from medstyle_gan.data.resampling import from_ras, ras_grid, to_ras
 from medstyle_gan.errors import UserError
 from medstyle_gan.volumes import Volume
@@ -21,7 +21,6 @@ from medstyle_gan.volumes import Volume
 _LEVELS = ((6.0, 2.0), (3.0, 1.0), (1.0, 0.5))
 _RELAXATION = 0.7
 _PITCHES = (0.0, 10.0, -10.0)  # of the starts from middle to middle (degrees about R)
-_BINS = 32
 _SAMPLES = 20_000
 _ITERATIONS = 200
 
@@ -148,13 +147,7 @@ def _optimised(
     level: _Level, start: sitk.Euler3DTransform, seed: int
 ) -> tuple[float, sitk.Euler3DTransform] | None:
     """The metric (smaller is better) and where it ends; None where nothing overlaps."""
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    share = min(1.0, _SAMPLES / level.still.GetNumberOfPixels())
-    method.SetMetricSamplingPercentage(share, seed % (2**31 - 1) + 1)  # 0 is the clock
-    method.SetInterpolator(sitk.sitkLinear)
+    method = mutual_information_method(level.still, seed, _SAMPLES)
     method.SetOptimizerAsRegularStepGradientDescent(level.step, 1e-3, _ITERATIONS, _RELAXATION)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(sitk.Euler3DTransform(start), inPlace=False)
