@@ -21,22 +21,28 @@ from torch import Tensor, nn
 
 from medstyle_gan.config.data_section import DataConfig
 from medstyle_gan.config.network_sections import ResNetGeneratorConfig
-from medstyle_gan.data.cache_entry import write_slices
-from medstyle_gan.data.cache_files import cache_file, entry_lock
+from medstyle_gan.data.cache_files import entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
-from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally, warped
+from medstyle_gan.data.displacement import Array, composed, displaced
+from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
 from medstyle_gan.data.pair_cache import read_record, write_record
-from medstyle_gan.data.pseudo_pairs import PseudoPair, PseudoPairs
+from medstyle_gan.data.pseudo_pairs import (
+    PARTS,
+    PseudoPair,
+    PseudoPairs,
+    style_on_scan,
+    write_pair,
+)
 from medstyle_gan.data.sampling import UnpairedDataset
-from medstyle_gan.data.slices import from_slices, to_slices
+from medstyle_gan.data.slices import from_slices
 from medstyle_gan.losses import low_pass_l1
 from medstyle_gan.losses.structure import gradient_correlation
 from medstyle_gan.networks import build_generator
 from medstyle_gan.networks.precision import Precision
 
 # Part of every key: raise it when the same pairs come to be refined otherwise.
-_VERSION = 1
+_VERSION = 2
 _WIDTH, _BLOCKS = 16, 4
 _STEPS, _BATCH, _RATE = 800, 2, 1e-3
 # Weight of 1 - correlation of edges, as a warm start's own.
@@ -77,14 +83,17 @@ def refine_pseudo_pairs(
     text = json.dumps([*facts, stems, [pair.scan.path.stem for pair in pairs.kept]])
     key = hashlib.sha256(text.encode()).hexdigest()
     files = [
-        (folder / f"{key}.{number}.style.npy", folder / f"{key}.{number}.weight.npy")
+        [folder / f"{key}.{number}.{part}.npy" for part in PARTS]
         for number in range(len(pairs.kept))
     ]
     records = [folder / f"{key}.{number}.pair.json" for number in range(len(files))]
 
     def there() -> bool:
         found = zip(records, files, strict=True)
-        return all(read_record(record, dict.fromkeys(paths, 4)) for record, paths in found)
+        return all(
+            read_record(record, dict(zip(paths, PARTS.values(), strict=True)))
+            for record, paths in found
+        )
 
     if not there():
         with entry_lock(folder, key):
@@ -97,6 +106,7 @@ def refine_pseudo_pairs(
             pair,
             style=replace(pair.style, path=paths[0], _loaded={}),
             weight=replace(pair.weight, path=paths[1], _loaded={}),
+            displacement=replace(pair.displacement, path=paths[2], _loaded={}),
         )
         for pair, paths in zip(pairs.kept, files, strict=True)
     )
@@ -108,7 +118,7 @@ def _make(
     scan: CachedCollection,
     style: CachedCollection,
     config: DataConfig,
-    files: list[tuple[Path, Path]],
+    files: list[list[Path]],
     seed: int,
     precision: Precision,
     on_progress: Callable[[int, int], None] | None,
@@ -131,10 +141,7 @@ def _make(
     )
     generator = _learned(samples, seed, precision, told)
     for number, (pair, paths) in enumerate(zip(pairs.kept, files, strict=True), start=1):
-        channels, weight = _refined(pair, generator, config.plane, precision)
-        for path, array in zip(paths, (channels, weight[None]), strict=True):
-            with cache_file(path) as file:
-                write_slices(file, to_slices(array, config.plane))
+        write_pair(paths, config.plane, *_refined(pair, generator, config.plane, precision))
         told(_STEPS + number)
 
 
@@ -192,24 +199,23 @@ def _translated(generator: nn.Module, images: Tensor, precision: Precision) -> T
 
 def _refined(
     pair: PseudoPair, generator: nn.Module, plane: str, precision: Precision
-) -> tuple[np.ndarray, np.ndarray]:
-    """The style volume (C, X, Y, Z) and the weight (X, Y, Z) after one more deformation."""
+) -> tuple[Array, Array, Array]:
+    """The style volume (C, X, Y, Z), weight (1, X, Y, Z) and displacement after one more."""
     fixed, body = array_and_foreground(pair.scan, plane)
-    channels = np.array(from_slices(pair.style.slices, plane), dtype=np.float32)
-    weight = np.array(from_slices(pair.weight.slices, plane)[0], dtype=np.float32)
-    compared = body & (weight > 0.5)
-    if not compared.any():
-        return channels, weight
-    expected = from_slices(_volume(pair.scan, generator, precision), plane).mean(axis=0)
-    displacement = align_locally(
-        fixed, channels.mean(axis=0), compared, pair.scan.spacing, expected
+    channels, weight, before = (
+        np.array(from_slices(volume.slices, plane), dtype=np.float32)
+        for volume in (pair.style, pair.weight, pair.displacement)
     )
-    moved = torch.from_numpy(displacement)[None]
+    compared = body & (weight[0] > 0.5)
+    if not compared.any():
+        return channels, weight, before
+    expected = from_slices(_volume(pair.scan, generator, precision), plane).mean(axis=0)
     spacing = pair.scan.spacing
-    channels = warped(torch.from_numpy(channels)[None], moved, spacing)[0].numpy()
-    # Beyond the volume is -1 for images, and 0 for a share.
-    shares = warped(torch.from_numpy(weight)[None, None] - 1, moved, spacing)[0, 0] + 1
-    return channels, (shares > 0.5).numpy().astype(np.float32)
+    further = align_locally(fixed, channels.mean(axis=0), compared, spacing, expected)
+    displacement = composed(further, before, spacing)
+    shares = displaced(weight[0], spacing, further, spacing, 0.0, cubic=False)
+    channels = style_on_scan(pair.source, displacement, plane, spacing)
+    return channels, (shares > 0.5).astype(np.float32)[None], displacement
 
 
 def _volume(scan: CachedVolume, generator: nn.Module, precision: Precision) -> np.ndarray:

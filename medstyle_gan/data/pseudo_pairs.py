@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,20 @@ from medstyle_gan.data.cache_entry import write_slices
 from medstyle_gan.data.cache_files import cache_file, entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
+from medstyle_gan.data.displacement import Array, composed, displaced, displacement_of
 from medstyle_gan.data.intensity import SHARE
 from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
 from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_record
-from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, Registered, register
+from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, register
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
 
 # Part of every key: raise it when the layout of the files changes.
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 # Below this ratio of volumes a deformation all but folds.
 _LEAST_VOLUME = 0.1
+# What a pair's arrays are called, and how many bytes each takes a voxel.
+PARTS = {"style": 4, "weight": 4, "displacement": 12}
 _OFF = "set training.warm_start.steps=0"
 
 
@@ -44,6 +47,9 @@ class PseudoPair:
         style: the registered style volume, sliced as the scan is.
         weight: 1 where the pair can be believed: inside the style volume, where both bodies or
             neither are; 0 elsewhere.
+        displacement: in three channels along R, A, S, from the scan's voxels to their places in
+            `source` (mm).
+        source: the style volume as it is in its collection.
         information: normalised mutual information inside the body, from 1 to 2.
         overlap: Dice of both bodies.
     """
@@ -51,6 +57,8 @@ class PseudoPair:
     scan: CachedVolume
     style: CachedVolume
     weight: CachedVolume
+    displacement: CachedVolume
+    source: CachedVolume
     information: float
     overlap: float
 
@@ -195,8 +203,8 @@ def _open(
     facts += [ALIGNMENT_VERSION] if align else []
     text = json.dumps([*facts, scan.path.stem, style.path.stem])
     key = hashlib.sha256(text.encode()).hexdigest()
-    arrays = [folder / f"{key}.{part}.npy" for part in ("style", "weight")]
-    widths = dict.fromkeys(arrays, 4)
+    arrays = [folder / f"{key}.{part}.npy" for part in PARTS]
+    widths = dict(zip(arrays, PARTS.values(), strict=True))
     record = folder / f"{key}.pair.json"
     entry = read_record(record, widths)
     if entry is None:
@@ -229,7 +237,12 @@ def _open(
         background=0.0,
         _loaded={},
     )
-    pair = PseudoPair(scan, own, weight, entry["information"], entry["overlap"])
+    displacement = replace(
+        weight, path=arrays[2], shape=(scan.shape[0], 3, *scan.shape[2:]), channels=3, _loaded={}
+    )
+    pair = PseudoPair(
+        scan, own, weight, displacement, style, entry["information"], entry["overlap"]
+    )
     return pair, float(entry["least_volume"])
 
 
@@ -247,19 +260,19 @@ def _make(
     found = register(fixed, moving, seed)
     if found is None:
         return {}
-    aligned = _aligned(found, fixed, moving, style.fill) if align else found
-    channels = from_slices(style.slices[:, : style.shape[1]], plane)
-    warped = np.stack(
-        [aligned.warp(channel, fixed, style.spacing, style.fill) for channel in channels]
-    )
+    displacement = displacement_of(found.transform, fixed.array.shape, fixed.spacing)
+    if align:
+        displacement = _aligned(displacement, fixed, moving, style.fill)
+    warped = style_on_scan(style, displacement, plane, fixed.spacing)
     inside, body = (
-        aligned.warp(mask.astype(np.float32), fixed, style.spacing, 0.0) > 0.5
+        displaced(
+            mask.astype(np.float32), style.spacing, displacement, fixed.spacing, 0.0, cubic=False
+        )
+        > 0.5
         for mask in (np.ones(moving.array.shape, bool), moving.foreground)
     )
     weight = (inside & (body == fixed.foreground)).astype(np.float32)
-    for path, array in zip(arrays, (warped, weight[None]), strict=True):
-        with cache_file(path) as file:
-            write_slices(file, to_slices(array, plane))
+    write_pair(arrays, plane, warped, weight[None], displacement)
     return {
         "shape": list(scan.shape),
         "information": found.information,
@@ -268,11 +281,41 @@ def _make(
     }
 
 
-def _aligned(found: Registered, fixed: Anatomy, moving: Anatomy, fill: float) -> Registered:
-    """The registration, then a deformation of what it leaves."""
-    near = found.warp(moving.array, fixed, moving.spacing, fill)
-    inside = found.warp(np.ones_like(moving.array), fixed, moving.spacing, 0.0) > 0.5
-    compared = fixed.foreground & inside
+def style_on_scan(
+    style: CachedVolume, displacement: Array, plane: str, spacing: Sequence[float]
+) -> Array:
+    """A style volume (C, X, Y, Z) on a scan's grid, interpolated once, by cubic B-splines.
+
+    Args:
+        style: as it is in its collection.
+        displacement: (3, X, Y, Z) from the scan's voxels (mm).
+        plane: that it was sliced in.
+        spacing: of the scan (mm).
+    """
+    channels = from_slices(style.slices[:, : style.shape[1]], plane)
+    return np.stack(
+        [
+            displaced(channel, style.spacing, displacement, spacing, style.fill, cubic=True)
+            for channel in channels
+        ]
+    )
+
+
+def write_pair(paths: Sequence[Path], plane: str, *arrays: Array) -> None:
+    """Write a pair's arrays (C, X, Y, Z), in the order of `PARTS`."""
+    for path, array in zip(paths, arrays, strict=True):
+        with cache_file(path) as file:
+            write_slices(file, to_slices(array, plane))
+
+
+def _aligned(displacement: Array, fixed: Anatomy, moving: Anatomy, fill: float) -> Array:
+    """A registration's displacement, after a deformation of what it leaves."""
+
+    def seen(array: Array, beyond: float) -> Array:
+        return displaced(array, moving.spacing, displacement, fixed.spacing, beyond, cubic=False)
+
+    compared = fixed.foreground & (seen(np.ones_like(moving.array), 0.0) > 0.5)
     if not compared.any():
-        return found
-    return found.then(align_locally(fixed.array, near, compared, fixed.spacing), fixed)
+        return displacement
+    further = align_locally(fixed.array, seen(moving.array, fill), compared, fixed.spacing)
+    return composed(further, displacement, fixed.spacing)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
@@ -68,36 +68,6 @@ class Registered:
     information: float
     overlap: float
     least_volume: float
-
-    def then(self, displacement: NDArray[np.float32], fixed: Anatomy) -> Registered:
-        """With a displacement of the fixed volume's places before it; figures stay as they are.
-
-        Args:
-            displacement: (3, X, Y, Z) along X, Y and Z (mm).
-            fixed: whose voxels it is given at.
-        """
-        vectors = np.ascontiguousarray(displacement.transpose(3, 2, 1, 0), dtype=np.float64)
-        field = sitk.GetImageFromArray(vectors, isVector=True)
-        field.SetSpacing([float(s) for s in fixed.spacing])
-        # What is added last to a composite acts first.
-        both = sitk.CompositeTransform([self.transform, sitk.DisplacementFieldTransform(field)])
-        return replace(self, transform=both)
-
-    def warp(
-        self, moving: NDArray[np.float32], fixed: Anatomy, spacing: Sequence[float], fill: float
-    ) -> NDArray[np.float32]:
-        """An array on the moving grid, resampled linearly to the fixed one.
-
-        Args:
-            moving: (X, Y, Z).
-            fixed: whose grid to take.
-            spacing: of the moving grid (mm).
-            fill: value outside it.
-        """
-        image = _image(moving, spacing)
-        grid = _image(fixed.foreground.astype(np.uint8), fixed.spacing)
-        warped = sitk.Resample(image, grid, self.transform, sitk.sitkLinear, fill)
-        return _array(warped).astype(np.float32, copy=False)
 
 
 def register(fixed: Anatomy, moving: Anatomy, seed: int) -> Registered | None:

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from medstyle_gan.data.local_alignment import LocalCorrelation, align_locally, warped
-from medstyle_gan.data.registration import Anatomy, Registered
 
 SHAPE, SPACING = (40, 44, 16), (2.0, 2.0, 3.0)
 
@@ -93,21 +91,6 @@ def test_an_expectation_alone_shows_the_way() -> None:
     before = np.linalg.norm(truth, axis=0)[body].mean()
     after = np.linalg.norm(found - truth, axis=0)[body].mean()
     assert after < 0.6 * before
-
-
-def test_a_displacement_acts_before_the_registration() -> None:
-    values, displacement = _texture(5), _bump().astype(np.float32)
-    shift = sitk.TranslationTransform(3, (4.0, 0.0, 3.0))
-    body = np.ones(SHAPE, bool)
-    grid = Anatomy(values, body, SPACING)
-    moved = Registered(shift, 1.0, 1.0, 1.0).then(displacement, grid)
-    found = moved.warp(values, grid, SPACING, -1.0)
-    steps = np.array(SPACING).reshape(3, 1, 1, 1)
-    offset = np.array([4.0, 0.0, 3.0]).reshape(3, 1, 1, 1)
-    places = _places() + (displacement + offset) / steps
-    expected = map_coordinates(values, places, order=1, mode="nearest")
-    inner = tuple(slice(4, -4) for _ in range(3))
-    assert np.allclose(found[inner], expected[inner], atol=1e-4)
 
 
 def test_a_thin_volume_can_be_aligned() -> None:

@@ -96,7 +96,7 @@ def test_other_facts_are_refined_anew(
         made.append(1)
         for pair, paths in zip(pairs.kept, given[3], strict=True):
             for path in paths:
-                np.save(path, np.zeros(pair.scan.shape, np.float32))
+                np.save(path, np.zeros((3, *pair.scan.shape), np.float32))
 
     monkeypatch.setattr(pair_refinement, "_make", noted)
     refine_pseudo_pairs(pairs, *collections, config, tmp_path, 0)
