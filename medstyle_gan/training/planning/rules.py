@@ -56,7 +56,9 @@ WARM_SHARE, MOST_WARM_STEPS, LEAST_STEPS_WITH_WARM = 2 / 3, 2_000, 1_000
 INPAINTING_SHARE, MOST_INPAINTING_STEPS = 0.1, 600
 # Measured on openms: kept pseudo-pairs hold the anatomy, and the way back and the identity, which
 # do so elsewhere, pull a translation back towards its scan's contrast.
-KEPT_WEIGHT, CYCLE_BESIDE_KEPT, IDENTITY_BESIDE_KEPT = 30.0, 1.0, 0.0
+# What is finer than that Gaussian no pair knows of its scan: 2 pixels, of a head's 120.
+KEPT_WEIGHT, KEPT_LOW_PASS = 100.0, 1 / 60
+CYCLE_BESIDE_KEPT, IDENTITY_BESIDE_KEPT = 1.0, 0.0
 # Fewer voxels along an axis cannot be deformed to fit.
 LEAST_REGISTERED = 12
 REGISTRATION_SECONDS = 10.0
@@ -80,7 +82,7 @@ PLANNED = (
     *(f"generator.{name}" for name in ("name", "blocks", "ngf", "checkpoint_activations")),
     *("loss.perceptual.every_n_steps", "loss.style.every_n_steps"),
     *(f"training.{name}" for name in ("precision", "batch_size", "steps")),
-    *(f"training.warm_start.{name}" for name in ("steps", "kept_weight")),
+    *(f"training.warm_start.{name}" for name in ("steps", "kept_weight", "kept_low_pass")),
     *("loss.cycle.weight", "loss.identity.weight"),
 )
 
@@ -551,11 +553,27 @@ def decide(
             lambda: choose_warm_start(scan, style, others, steps, kind),
         )
         if method == "cyclegan" and draft.value("data.pairing") == "none":
-            _decide_beside_warm_start(draft)
+            _decide_beside_warm_start(draft, scan)
     return tuple(draft.decisions.values())
 
 
-def _decide_beside_warm_start(draft: _Draft) -> None:
+def choose_kept_low_pass(
+    scan: CollectionFacts, plane: str | None, spacing: Sequence[float | None]
+) -> Choice:
+    """The Gaussian that pseudo-pairs are compared through in the game, in pixels.
+
+    Args:
+        scan: the scans.
+        plane: of slices; None for patches.
+        spacing: working voxel size (mm), None where it is each volume's own.
+    """
+    axes = [axis for axis in range(3) if plane is None or axis != AXES[plane]]
+    side = max(_count(scan, axis, spacing, scan.typical_body[axis], mm=True) for axis in axes)
+    why = "a sixtieth of the body: finer details no pair knows, and the game makes them"
+    return Choice(round(KEPT_LOW_PASS * side, 1), why)
+
+
+def _decide_beside_warm_start(draft: _Draft, scan: CollectionFacts) -> None:
     """What holds the anatomy in the game after a start on registered scans."""
     registered = draft.value("training.warm_start.name") == "registered"
     if not registered or not draft.value("training.warm_start.steps"):
@@ -563,6 +581,11 @@ def _decide_beside_warm_start(draft: _Draft) -> None:
     why = "pseudo-pairs hold the anatomy in its place in the game too"
     kept = draft.settle("training.warm_start.kept_weight", lambda: Choice(KEPT_WEIGHT, why))
     if kept:
+        plane = None if draft.value("data.dims") == 3 else draft.value("data.plane")
+        draft.settle(
+            "training.warm_start.kept_low_pass",
+            lambda: choose_kept_low_pass(scan, plane, draft.value("data.spacing")),
+        )
         beside = "pseudo-pairs do what it is for, and it pulls towards the scan's contrast"
         draft.settle("loss.cycle.weight", lambda: Choice(CYCLE_BESIDE_KEPT, beside))
         draft.settle("loss.identity.weight", lambda: Choice(IDENTITY_BESIDE_KEPT, beside))

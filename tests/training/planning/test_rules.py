@@ -249,6 +249,28 @@ def test_cycle_and_identity_are_light_beside_kept_pseudo_pairs(
     beside = {"loss.cycle.weight", "loss.identity.weight"}
     assert (beside <= set(found)) == kept
     assert ("training.warm_start.kept_weight" in found) == kept
+    assert ("training.warm_start.kept_low_pass" in found) == kept
+
+
+@pytest.mark.parametrize(
+    ("facts", "plane", "spacing"),
+    [
+        (T1, "axial", (1.8, 1.8, None)),
+        (T1, "axial", (0.9, 1.2, None)),
+        (T1, "axial", (None, None, None)),
+        (CORONAL, "coronal", (1.8, None, 1.8)),
+        (CUBIC, None, (2.0, 2.0, 2.0)),
+        (MOUSE, "axial", (None, None, None)),
+    ],
+)
+def test_pseudo_pairs_are_compared_through_a_share_of_the_body(
+    facts: CollectionFacts, plane: str | None, spacing: tuple[float | None, ...]
+) -> None:
+    """Two pixels of a head at 1.8 mm; finer voxels are more of them, and thick slices no matter."""
+    pixels = rules.choose_kept_low_pass(facts, plane, spacing).value
+    across = [a for a in range(3) if plane is None or a != rules.AXES[plane]]
+    sides = [facts.typical_body[a] / (spacing[a] or facts.spacing[a]) for a in across]
+    assert 60 * pixels == pytest.approx(max(sides), abs=5)
 
 
 # ------------------------------------------------------------------------------------ together
