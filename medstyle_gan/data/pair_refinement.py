@@ -28,7 +28,6 @@ from medstyle_gan.data.displacement import Array, composed, displaced
 from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
 from medstyle_gan.data.pair_cache import read_record, write_record
 from medstyle_gan.data.pseudo_pairs import (
-    PARTS,
     PseudoPair,
     PseudoPairs,
     style_on_scan,
@@ -83,17 +82,14 @@ def refine_pseudo_pairs(
     text = json.dumps([*facts, stems, [pair.scan.path.stem for pair in pairs.kept]])
     key = hashlib.sha256(text.encode()).hexdigest()
     files = [
-        [folder / f"{key}.{number}.{part}.npy" for part in PARTS]
+        [folder / f"{key}.{number}.{part}.npy" for part in ("style", "weight")]
         for number in range(len(pairs.kept))
     ]
     records = [folder / f"{key}.{number}.pair.json" for number in range(len(files))]
 
     def there() -> bool:
         found = zip(records, files, strict=True)
-        return all(
-            read_record(record, dict(zip(paths, PARTS.values(), strict=True)))
-            for record, paths in found
-        )
+        return all(read_record(record, dict.fromkeys(paths, 4)) for record, paths in found)
 
     if not there():
         with entry_lock(folder, key):
@@ -106,7 +102,7 @@ def refine_pseudo_pairs(
             pair,
             style=replace(pair.style, path=paths[0], _loaded={}),
             weight=replace(pair.weight, path=paths[1], _loaded={}),
-            displacement=replace(pair.displacement, path=paths[2], _loaded={}),
+            displacement=None,
         )
         for pair, paths in zip(pairs.kept, files, strict=True)
     )
@@ -199,23 +195,24 @@ def _translated(generator: nn.Module, images: Tensor, precision: Precision) -> T
 
 def _refined(
     pair: PseudoPair, generator: nn.Module, plane: str, precision: Precision
-) -> tuple[Array, Array, Array]:
-    """The style volume (C, X, Y, Z), weight (1, X, Y, Z) and displacement after one more."""
+) -> tuple[Array, Array]:
+    """The style volume (C, X, Y, Z) and the weight (1, X, Y, Z) after one more deformation."""
     fixed, body = array_and_foreground(pair.scan, plane)
-    channels, weight, before = (
-        np.array(from_slices(volume.slices, plane), dtype=np.float32)
-        for volume in (pair.style, pair.weight, pair.displacement)
+    channels, weight = (
+        np.array(from_slices(volume.slices[:, : volume.shape[1]], plane), dtype=np.float32)
+        for volume in (pair.style, pair.weight)
     )
     compared = body & (weight[0] > 0.5)
     if not compared.any():
-        return channels, weight, before
+        return channels, weight
+    assert pair.displacement is not None, "the pair is refined already"
     expected = from_slices(_volume(pair.scan, generator, precision), plane).mean(axis=0)
     spacing = pair.scan.spacing
     further = align_locally(fixed, channels.mean(axis=0), compared, spacing, expected)
-    displacement = composed(further, before, spacing)
+    before = np.ascontiguousarray(from_slices(np.load(pair.displacement), plane))
+    channels = style_on_scan(pair.source, composed(further, before, spacing), plane, spacing)
     shares = displaced(weight[0], spacing, further, spacing, 0.0, cubic=False)
-    channels = style_on_scan(pair.source, displacement, plane, spacing)
-    return channels, (shares > 0.5).astype(np.float32)[None], displacement
+    return channels, (shares > 0.5).astype(np.float32)[None]
 
 
 def _volume(scan: CachedVolume, generator: nn.Module, precision: Precision) -> np.ndarray:

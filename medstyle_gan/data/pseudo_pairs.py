@@ -29,7 +29,7 @@ from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, regist
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
 
-# Part of every key: raise it when the layout of the files changes.
+# Part of every key: raise it when the layout of the files, or what is in them, changes.
 _FORMAT_VERSION = 2
 # Below this ratio of volumes a deformation all but folds.
 _LEAST_VOLUME = 0.1
@@ -47,18 +47,18 @@ class PseudoPair:
         style: the registered style volume, sliced as the scan is.
         weight: 1 where the pair can be believed: inside the style volume, where both bodies or
             neither are; 0 elsewhere.
-        displacement: in three channels along R, A, S, from the scan's voxels to their places in
-            `source` (mm).
         source: the style volume as it is in its collection.
-        information: normalised mutual information inside the body, from 1 to 2.
-        overlap: Dice of both bodies.
+        displacement: file of (N, 3, H, W) float32, sliced as the scan is: along R, A and S, from
+            its voxels to their places in `source` (mm). None once the pair is refined.
+        information: normalised mutual information inside the body, from 1 to 2, as registered.
+        overlap: Dice of both bodies, as registered.
     """
 
     scan: CachedVolume
     style: CachedVolume
     weight: CachedVolume
-    displacement: CachedVolume
     source: CachedVolume
+    displacement: Path | None
     information: float
     overlap: float
 
@@ -237,12 +237,7 @@ def _open(
         background=0.0,
         _loaded={},
     )
-    displacement = replace(
-        weight, path=arrays[2], shape=(scan.shape[0], 3, *scan.shape[2:]), channels=3, _loaded={}
-    )
-    pair = PseudoPair(
-        scan, own, weight, displacement, style, entry["information"], entry["overlap"]
-    )
+    pair = PseudoPair(scan, own, weight, style, arrays[2], entry["information"], entry["overlap"])
     return pair, float(entry["least_volume"])
 
 
@@ -254,7 +249,7 @@ def _make(
     align: bool,
     arrays: list[Path],
 ) -> dict[str, Any]:
-    """Register, write both arrays, and return the facts: none where no overlap was found."""
+    """Register, write its arrays, and return the facts: none where no overlap was found."""
     fixed = Anatomy(*array_and_foreground(scan, plane), scan.spacing)
     moving = Anatomy(*array_and_foreground(style, plane), style.spacing)
     found = register(fixed, moving, seed)
@@ -291,6 +286,9 @@ def style_on_scan(
         displacement: (3, X, Y, Z) from the scan's voxels (mm).
         plane: that it was sliced in.
         spacing: of the scan (mm).
+
+    Returns:
+        Its stored channels, each within the range of its own values and its background.
     """
     channels = from_slices(style.slices[:, : style.shape[1]], plane)
     return np.stack(
@@ -302,7 +300,13 @@ def style_on_scan(
 
 
 def write_pair(paths: Sequence[Path], plane: str, *arrays: Array) -> None:
-    """Write a pair's arrays (C, X, Y, Z), in the order of `PARTS`."""
+    """Write arrays of a pair as slices.
+
+    Args:
+        paths: a file each.
+        plane: of the slices.
+        arrays: (C, X, Y, Z) each.
+    """
     for path, array in zip(paths, arrays, strict=True):
         with cache_file(path) as file:
             write_slices(file, to_slices(array, plane))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from skimage.metrics import normalized_mutual_information
 
 from medstyle_gan.data.body import body_box
+from medstyle_gan.data.displacement import as_array, as_image
 
 # Raise it when the same volumes come to be registered otherwise: part of the cache's keys.
 REGISTRATION_VERSION = 1
@@ -215,8 +216,8 @@ def _cropped(anatomy: Anatomy, cells: int) -> tuple[sitk.Image, sitk.Image]:
         for s, a, b in zip(spacing, low, high, strict=True)
     ]
     origin = [float(a * s) for a, s in zip(low, spacing, strict=True)]
-    image = _image(anatomy.array[part], anatomy.spacing, origin)
-    body = _image(anatomy.foreground[part].astype(np.float32), anatomy.spacing, origin)
+    image = as_image(anatomy.array[part], anatomy.spacing, origin)
+    body = as_image(anatomy.foreground[part].astype(np.float32), anatomy.spacing, origin)
     image, body = (sitk.BinShrink(i, factors) for i in (image, body))
     reach = [max(1, round(r / f)) for r, f in zip(rim, factors, strict=True)]
     return image, sitk.BinaryDilate(sitk.Cast(body > 0.5, sitk.sitkUInt8), reach)
@@ -272,17 +273,19 @@ def _judged(
     """Measure how good a transform is, on a coarse image of the fixed volume."""
     own = _body_on(still, fixed, None)
     theirs = _body_on(still, moving, transform)
-    inside = _array(
+    inside = as_array(
         sitk.Resample(
-            _image(np.ones(moving.array.shape, np.uint8), moving.spacing),
+            as_image(np.ones(moving.array.shape, np.uint8), moving.spacing),
             still,
             transform,
             sitk.sitkNearestNeighbor,
             0,
         )
     ).astype(bool)
-    warped = _array(
-        sitk.Resample(_image(moving.array, moving.spacing), still, transform, sitk.sitkLinear, -1.0)
+    warped = as_array(
+        sitk.Resample(
+            as_image(moving.array, moving.spacing), still, transform, sitk.sitkLinear, -1.0
+        )
     )
     both = own & theirs & inside
     counted = (own & inside).sum() + (theirs & inside).sum()
@@ -290,7 +293,7 @@ def _judged(
     information = 1.0
     if both.sum() > _BINS:
         information = float(
-            normalized_mutual_information(_array(still)[both], warped[both], bins=_BINS)
+            normalized_mutual_information(as_array(still)[both], warped[both], bins=_BINS)
         )
     field = sitk.TransformToDisplacementField(
         transform,
@@ -300,28 +303,13 @@ def _judged(
         still.GetSpacing(),
         still.GetDirection(),
     )
-    ratios = _array(sitk.DisplacementFieldJacobianDeterminant(field))[own]
+    ratios = as_array(sitk.DisplacementFieldJacobianDeterminant(field))[own]
     return Registered(transform, information, overlap, float(ratios.min()) if ratios.size else 0.0)
 
 
 def _body_on(
     grid: sitk.Image, anatomy: Anatomy, transform: sitk.Transform | None
 ) -> NDArray[np.bool_]:
-    body = _image(anatomy.foreground.astype(np.float32), anatomy.spacing)
+    body = as_image(anatomy.foreground.astype(np.float32), anatomy.spacing)
     given = transform or sitk.Transform(3, sitk.sitkIdentity)
-    return _array(sitk.Resample(body, grid, given, sitk.sitkLinear, 0.0)) > 0.5
-
-
-def _image(
-    array: NDArray[np.generic], spacing: Sequence[float], origin: Sequence[float] | None = None
-) -> sitk.Image:
-    """An (X, Y, Z) array in SimpleITK's hands; copied."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
-    image.SetSpacing([float(s) for s in spacing])
-    image.SetOrigin([0.0, 0.0, 0.0] if origin is None else list(origin))
-    return image
-
-
-def _array(image: sitk.Image) -> NDArray[np.float32]:
-    """Its values, (X, Y, Z); a view of a copy."""
-    return np.asarray(sitk.GetArrayFromImage(image)).transpose(2, 1, 0)
+    return as_array(sitk.Resample(body, grid, given, sitk.sitkLinear, 0.0)) > 0.5

@@ -39,7 +39,7 @@ def _pair(scan: CachedVolume, folder: Path, style: np.ndarray, weight: np.ndarra
         path = folder / f"{len(list(folder.iterdir()))}.npy"
         np.save(path, array.astype(np.float32))
         volumes.append(replace(scan, path=path, scale=AS_IT_IS, stored="<f4", _loaded={}))
-    return PseudoPair(scan, *volumes, scan, scan, information=1.1, overlap=0.9)
+    return PseudoPair(scan, *volumes, scan, None, information=1.1, overlap=0.9)
 
 
 def _arch(x: np.ndarray) -> np.ndarray:
