@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+
+from medstyle_gan.losses.deformation import deformed
 
 Array = NDArray[np.float32]
 
@@ -56,30 +56,8 @@ def composed(first: Array, second: Array, spacing: Sequence[float]) -> Array:
         (3, X, Y, Z) in mm.
     """
     step = torch.from_numpy(first)[None]
-    then = F.grid_sample(
-        torch.from_numpy(second)[None],
-        lookup(step, spacing),
-        padding_mode="border",
-        align_corners=False,
-    )
-    return (step + then)[0].numpy()
-
-
-def lookup(displacement: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Where `torch.nn.functional.grid_sample(..., align_corners=False)` is to look.
-
-    Args:
-        displacement: `(1, 3, X, Y, Z)` along X, Y and Z (mm).
-        spacing: of the grid (mm).
-
-    Returns:
-        `(1, X, Y, Z, 3)`.
-    """
-    size = displacement.shape[2:]
-    places = F.affine_grid(torch.eye(3, 4)[None], [1, 1, *size], align_corners=False)
-    # The grid counts from -1 to 1 over the whole extent, and its last axis is Z, Y, X.
-    half = torch.tensor([n * s / 2 for n, s in zip(size, spacing, strict=True)])
-    return places + (displacement.movedim(1, -1) / half).flip(-1)
+    voxels = step / torch.tensor(spacing).view(3, 1, 1, 1)
+    return (step + deformed(torch.from_numpy(second)[None], voxels))[0].numpy()
 
 
 def displaced(

@@ -21,7 +21,6 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from medstyle_gan.data.body import body_box
-from medstyle_gan.data.displacement import lookup
 
 # Raise it when the same volumes come to be aligned otherwise: part of the cache's keys.
 ALIGNMENT_VERSION = 1
@@ -210,7 +209,12 @@ def warped(values: Tensor, displacement: Tensor, spacing: Sequence[float]) -> Te
     Returns:
         As `values`.
     """
-    return F.grid_sample(values + 1, lookup(displacement, spacing), align_corners=False) - 1
+    size = values.shape[2:]
+    places = F.affine_grid(torch.eye(3, 4)[None], [1, 1, *size], align_corners=False)
+    # The grid counts from -1 to 1 over the whole extent, and its last axis is Z, Y, X.
+    half = torch.tensor([n * s / 2 for n, s in zip(size, spacing, strict=True)])
+    moved = (displacement.movedim(1, -1) / half).flip(-1)
+    return F.grid_sample(values + 1, places + moved, align_corners=False) - 1
 
 
 def _window(side: float, spacing: Sequence[float]) -> list[int]:

@@ -10,8 +10,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from medstyle_gan.data.cache_entry import write_slices
 from medstyle_gan.data.cache_files import cache_file
 from medstyle_gan.data.cached_volume import CachedVolume
+from medstyle_gan.data.slices import to_slices
 
 
 class Pair(Protocol):
@@ -53,6 +55,19 @@ def read_record(record: Path, widths: Mapping[Path, int]) -> dict[str, Any] | No
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None  # it is made (again)
     return entry if whole else None
+
+
+def write_array(path: Path, array: np.ndarray, plane: str, stored: str = "<f4") -> None:
+    """Write an array of a pair as slices, whole or not at all.
+
+    Args:
+        path: its file.
+        array: (C, X, Y, Z).
+        plane: of the slices.
+        stored: type of the values in the file.
+    """
+    with cache_file(path) as file:
+        write_slices(file, to_slices(array, plane), stored)
 
 
 def write_record(record: Path, entry: Mapping[str, Any], arrays: Iterable[Path]) -> None:

@@ -26,13 +26,8 @@ from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.displacement import Array, composed, displaced
 from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
-from medstyle_gan.data.pair_cache import read_record, write_record
-from medstyle_gan.data.pseudo_pairs import (
-    PseudoPair,
-    PseudoPairs,
-    style_on_scan,
-    write_pair,
-)
+from medstyle_gan.data.pair_cache import read_record, write_array, write_record
+from medstyle_gan.data.pseudo_pairs import PseudoPair, PseudoPairs, style_on_scan
 from medstyle_gan.data.sampling import UnpairedDataset
 from medstyle_gan.data.slices import from_slices
 from medstyle_gan.losses import low_pass_l1
@@ -137,7 +132,9 @@ def _make(
     )
     generator = _learned(samples, seed, precision, told)
     for number, (pair, paths) in enumerate(zip(pairs.kept, files, strict=True), start=1):
-        write_pair(paths, config.plane, *_refined(pair, generator, config.plane, precision))
+        refined = _refined(pair, generator, config.plane, precision)
+        for path, array in zip(paths, refined, strict=True):
+            write_array(path, array, config.plane)
         told(_STEPS + number)
 
 

@@ -17,16 +17,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from medstyle_gan.config.warm_start_section import WarmStartConfig
-from medstyle_gan.data.cache_entry import write_slices
-from medstyle_gan.data.cache_files import cache_file, entry_lock
+from medstyle_gan.data.cache_files import entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.displacement import Array, composed, displaced, displacement_of
 from medstyle_gan.data.intensity import SHARE
 from medstyle_gan.data.local_alignment import ALIGNMENT_VERSION, align_locally
-from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_record
+from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_array, write_record
 from medstyle_gan.data.registration import REGISTRATION_VERSION, Anatomy, register
-from medstyle_gan.data.slices import from_slices, to_slices
+from medstyle_gan.data.slices import from_slices
 from medstyle_gan.errors import UserError
 
 # Part of every key: raise it when the layout of the files, or what is in them, changes.
@@ -34,7 +33,7 @@ _FORMAT_VERSION = 2
 # Below this ratio of volumes a deformation all but folds.
 _LEAST_VOLUME = 0.1
 # What a pair's arrays are called, and how many bytes each takes a voxel.
-PARTS = {"style": 4, "weight": 4, "displacement": 12}
+_PARTS = {"style": 4, "weight": 4, "displacement": 12}
 _OFF = "set training.warm_start.steps=0"
 
 
@@ -203,8 +202,8 @@ def _open(
     facts += [ALIGNMENT_VERSION] if align else []
     text = json.dumps([*facts, scan.path.stem, style.path.stem])
     key = hashlib.sha256(text.encode()).hexdigest()
-    arrays = [folder / f"{key}.{part}.npy" for part in PARTS]
-    widths = dict(zip(arrays, PARTS.values(), strict=True))
+    arrays = [folder / f"{key}.{part}.npy" for part in _PARTS]
+    widths = dict(zip(arrays, _PARTS.values(), strict=True))
     record = folder / f"{key}.pair.json"
     entry = read_record(record, widths)
     if entry is None:
@@ -267,7 +266,8 @@ def _make(
         for mask in (np.ones(moving.array.shape, bool), moving.foreground)
     )
     weight = (inside & (body == fixed.foreground)).astype(np.float32)
-    write_pair(arrays, plane, warped, weight[None], displacement)
+    for path, array in zip(arrays, (warped, weight[None], displacement), strict=True):
+        write_array(path, array, plane)
     return {
         "shape": list(scan.shape),
         "information": found.information,
@@ -297,19 +297,6 @@ def style_on_scan(
             for channel in channels
         ]
     )
-
-
-def write_pair(paths: Sequence[Path], plane: str, *arrays: Array) -> None:
-    """Write arrays of a pair as slices.
-
-    Args:
-        paths: a file each.
-        plane: of the slices.
-        arrays: (C, X, Y, Z) each.
-    """
-    for path, array in zip(paths, arrays, strict=True):
-        with cache_file(path) as file:
-            write_slices(file, to_slices(array, plane))
 
 
 def _aligned(displacement: Array, fixed: Anatomy, moving: Anatomy, fill: float) -> Array:

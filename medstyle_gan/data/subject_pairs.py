@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from medstyle_gan.data.body import body_box, body_occupancy
-from medstyle_gan.data.cache_entry import write_slices
-from medstyle_gan.data.cache_files import cache_file, entry_lock
+from medstyle_gan.data.cache_files import entry_lock
 from medstyle_gan.data.cached_foreground import array_and_foreground
 from medstyle_gan.data.cached_volume import CachedCollection, CachedVolume
 from medstyle_gan.data.intensity import SHARE
-from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_record
+from medstyle_gan.data.pair_cache import pairs_by_subject, read_record, write_array, write_record
 from medstyle_gan.data.resampling import ras_grid
 from medstyle_gan.data.slices import from_slices, to_slices
 from medstyle_gan.errors import UserError
@@ -217,8 +216,7 @@ def _make(
     overlap = 2 * both / int(seen.sum() + (own_body & inside).sum())
     made = {"style": moved, "weight": inside[None], "mask": (own_body & inside)[None]}
     for part, array in made.items():
-        with cache_file(arrays[part]) as file:
-            write_slices(file, to_slices(array, plane), _PARTS[part])
+        write_array(arrays[part], array, plane, _PARTS[part])
     box = body_box(seen)
     return {
         "shape": list(scan.shape),

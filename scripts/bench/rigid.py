@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from medstyle_gan.data.displacement import as_array, as_image
 from medstyle_gan.data.registration import mutual_information_method, one_thread
 from medstyle_gan.data.resampling import from_ras, ras_grid, to_ras
 from medstyle_gan.errors import UserError
@@ -70,10 +71,10 @@ def _registered(fixed: Volume, moving: Volume, seed: int) -> Rigid:
     for level in levels[1:]:
         best = _optimised(level, best[1], seed) or best
     value, transform = best
-    array = _array(sitk.Resample(other, still, transform, sitk.sitkBSpline, 0.0))
+    array = as_array(sitk.Resample(other, still, transform, sitk.sitkBSpline, 0.0))
     low, high = float(moving.array.min()), float(moving.array.max())
     ones = sitk.Cast(other * 0 + 1, sitk.sitkUInt8)
-    covered = _array(sitk.Resample(ones, still, transform, sitk.sitkNearestNeighbor, 0)) > 0
+    covered = as_array(sitk.Resample(ones, still, transform, sitk.sitkNearestNeighbor, 0)) > 0
     middle = still.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in still.GetSize()])
     shift = np.subtract(transform.TransformPoint(middle), middle)
     trace = float(np.trace(np.reshape(transform.GetMatrix(), (3, 3))))
@@ -100,22 +101,16 @@ def _image(volume: Volume) -> sitk.Image:
     """A volume with its axes along R, A, S, where its file says that it is (LPS, as ITK has it)."""
     affine = np.asarray(volume.geometry.affine, dtype=np.float64)
     grid = ras_grid(volume.array.shape, affine)
-    array = to_ras(volume.array, affine).astype(np.float32)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     placed = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
     spacing = np.linalg.norm(placed[:3, :3], axis=0)
     directions = placed[:3, :3] / spacing
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
         raise UserError(f"{volume.path}: its axes are not at right angles; resample it first")
     left, _, right = np.linalg.svd(directions)  # right angles to the last digit, as ITK wants
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(placed[:3, 3].tolist())
+    array = to_ras(volume.array, affine).astype(np.float32)
+    image = as_image(array, spacing.tolist(), placed[:3, 3].tolist())
     image.SetDirection((left @ right).ravel().tolist())
     return image
-
-
-def _array(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image).transpose(2, 1, 0)
 
 
 def _averaged(image: sitk.Image, size: float) -> sitk.Image:

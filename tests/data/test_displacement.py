@@ -100,3 +100,16 @@ def test_a_cubic_keeps_fine_details_and_the_range() -> None:
     edge = np.broadcast_to(steps[:, None, None], SHAPE).astype(np.float32)
     found = displaced(edge, SPACING, half, SPACING, -1.0, cubic=True)
     assert -1.0 <= found.min() <= found.max() <= 1.0
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_of_two_voxels_along_an_axis_a_line_is_told(axis: int) -> None:
+    values = np.ascontiguousarray(_smooth(5, 1.0)[0].take([7, 8], axis=axis))
+    away = np.zeros((3, *values.shape), np.float32)
+    away[axis] = 0.45 * SPACING[axis]
+    cubic, linear = (
+        displaced(values, SPACING, away, SPACING, -1.0, cubic=cubic) for cubic in (True, False)
+    )
+    first, second = (values.take(i, axis=axis) for i in (0, 1))
+    assert np.allclose(cubic.take(0, axis=axis), 0.55 * first + 0.45 * second, atol=1e-5)
+    assert np.array_equal(cubic, linear)

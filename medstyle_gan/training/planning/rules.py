@@ -158,7 +158,7 @@ def choose_spacing(
     volumes = [c for c in collections if not c.pictures]
     if not volumes:
         return Choice((1.0, 1.0, None), "pictures have no millimetres: without effect")
-    axes = [axis for axis in range(3) if dims == 3 or axis != AXES[plane]]
+    axes = _axes(dims, plane)
     own = max(c.spacing[axis] for c in volumes for axis in axes)
     extent = max(c.body[axis] for c in volumes for axis in axes)
     # The whole body in a slice; patches need no more than a grid that a network can go over.
@@ -199,7 +199,7 @@ def choose_sample_size(
     if not volumes:
         side = SIDE[machine.device]
         return Choice((side, side), f"pictures are resized to it; {machine.device} takes that much")
-    axes = [axis for axis in range(3) if dims == 3 or axis != AXES[plane]]
+    axes = _axes(dims, plane)
     rooms = [min(_count(c, axis, spacing, c.voxels[axis]) for c in volumes) for axis in axes]
     least = LEAST_PATCH_SIDE if dims == 3 else LEAST_SIDE
     if min(rooms) < least:
@@ -229,6 +229,11 @@ def choose_sample_size(
     body = " x ".join(f"{need:.0f}" for need in needed)
     why = f"the body takes up to {body} pixels"
     return Choice(size, f"{why}, and its middle is seen" if cut else f"{why}: all of it is seen")
+
+
+def _axes(dims: float, plane: str) -> list[int]:
+    """The axes of R, A, S that a sample shows."""
+    return [axis for axis in range(3) if dims == 3 or axis != AXES[plane]]
 
 
 def _count(
@@ -460,6 +465,16 @@ def choose_warm_start(
     )
 
 
+def choose_kept_low_pass(
+    scan: CollectionFacts, dims: float, plane: str, spacing: Sequence[float | None]
+) -> Choice:
+    """The Gaussian that pseudo-pairs are compared through in the game, in pixels."""
+    axes = _axes(dims, plane)
+    side = max(_count(scan, axis, spacing, scan.typical_body[axis], mm=True) for axis in axes)
+    why = "a sixtieth of the body: finer details no pair knows, and the game makes them"
+    return Choice(round(KEPT_LOW_PASS * side, 1), why)
+
+
 # ------------------------------------------------------------------------------------ together
 
 
@@ -557,22 +572,6 @@ def decide(
     return tuple(draft.decisions.values())
 
 
-def choose_kept_low_pass(
-    scan: CollectionFacts, plane: str | None, spacing: Sequence[float | None]
-) -> Choice:
-    """The Gaussian that pseudo-pairs are compared through in the game, in pixels.
-
-    Args:
-        scan: the scans.
-        plane: of slices; None for patches.
-        spacing: working voxel size (mm), None where it is each volume's own.
-    """
-    axes = [axis for axis in range(3) if plane is None or axis != AXES[plane]]
-    side = max(_count(scan, axis, spacing, scan.typical_body[axis], mm=True) for axis in axes)
-    why = "a sixtieth of the body: finer details no pair knows, and the game makes them"
-    return Choice(round(KEPT_LOW_PASS * side, 1), why)
-
-
 def _decide_beside_warm_start(draft: _Draft, scan: CollectionFacts) -> None:
     """What holds the anatomy in the game after a start on registered scans."""
     registered = draft.value("training.warm_start.name") == "registered"
@@ -581,11 +580,8 @@ def _decide_beside_warm_start(draft: _Draft, scan: CollectionFacts) -> None:
     why = "pseudo-pairs hold the anatomy in its place in the game too"
     kept = draft.settle("training.warm_start.kept_weight", lambda: Choice(KEPT_WEIGHT, why))
     if kept:
-        plane = None if draft.value("data.dims") == 3 else draft.value("data.plane")
-        draft.settle(
-            "training.warm_start.kept_low_pass",
-            lambda: choose_kept_low_pass(scan, plane, draft.value("data.spacing")),
-        )
+        seen = [draft.value(f"data.{name}") for name in ("dims", "plane", "spacing")]
+        draft.settle("training.warm_start.kept_low_pass", lambda: choose_kept_low_pass(scan, *seen))
         beside = "pseudo-pairs do what it is for, and it pulls towards the scan's contrast"
         draft.settle("loss.cycle.weight", lambda: Choice(CYCLE_BESIDE_KEPT, beside))
         draft.settle("loss.identity.weight", lambda: Choice(IDENTITY_BESIDE_KEPT, beside))

@@ -255,21 +255,26 @@ def test_cycle_and_identity_are_light_beside_kept_pseudo_pairs(
 
 
 @pytest.mark.parametrize(
-    ("facts", "plane", "spacing", "pixels"),
+    ("facts", "dims", "plane", "spacing", "pixels"),
     [
-        (T1, "axial", (1.8, 1.8, None), 1.8),
-        (T1, "axial", (0.9, 0.9, None), 3.6),
-        (T1, "axial", (None, None, None), 3.6),
-        (CORONAL, "coronal", (1.8, None, 1.8), 1.4),
-        (CUBIC, None, (2.0, 2.0, 2.0), 1.6),
-        (MOUSE, "axial", (None, None, None), 6.7),
+        (T1, 2, "axial", (1.8, 1.8, None), 1.8),
+        (T1, 2, "axial", (0.9, 0.9, None), 3.6),
+        (T1, 2.5, "axial", (None, None, None), 3.6),
+        (CORONAL, 2, "coronal", (1.8, None, 1.8), 1.4),
+        (CUBIC, 3, "axial", (2.0, 2.0, 2.0), 1.6),
+        (MOUSE, 2, "axial", (None, None, None), 6.7),
     ],
 )
 def test_pseudo_pairs_are_compared_through_a_share_of_the_body(
-    facts: CollectionFacts, plane: str | None, spacing: tuple[float | None, ...], pixels: float
+    facts: CollectionFacts,
+    dims: float,
+    plane: str,
+    spacing: tuple[float | None, ...],
+    pixels: float,
 ) -> None:
     """3.2 mm of a head's 195; what slices are stacked along is no matter."""
-    assert rules.choose_kept_low_pass(facts, plane, spacing).value == pytest.approx(pixels, abs=0.1)
+    found = rules.choose_kept_low_pass(facts, dims, plane, spacing).value
+    assert found == pytest.approx(pixels, abs=0.1)
 
 
 # ------------------------------------------------------------------------------------ together
