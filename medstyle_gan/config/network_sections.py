@@ -16,6 +16,19 @@ class _GeneratorSection(Section):
         description="while training, translations outside the input's body: the generator's own, "
         "or the background value that whole volumes get there anyway",
     )
+    guide_radius: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="half side of the windows in which each translation becomes an affine map of "
+        "its input (guided filter, the last layer): edges are then the input's (pixels; 0: none)",
+    )
+    guide_epsilon: float = Field(
+        1e-3,
+        gt=0,
+        description="variance of the input below which such a window is flat ([-1, 1] units "
+        "squared)",
+    )
 
 
 class _ResNetSection(_GeneratorSection):

@@ -18,6 +18,7 @@ from medstyle_gan.networks.convolutions import (
     OutputConv,
     ResizeConv,
 )
+from medstyle_gan.networks.guided_filter import GuidedFilter
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.normalization import INSTANCE_NORM, AdaptiveNorm
 from medstyle_gan.networks.padding import ReflectionPad
@@ -87,6 +88,8 @@ class ResNetGenerator(nn.Module):
         residual: the layers tell how far each value goes from the input's towards 1 or -1, in
             place of what it is; see `towards_the_ends`.
         attention: heads of self-attention behind the middle residual block; 0 is none.
+        guide_radius: of the guided filter that gives the output the input's edges; 0 is none.
+        guide_epsilon: its epsilon, see `GuidedFilter`.
 
     Attributes:
         divisor: spatial sizes must be multiples of this.
@@ -107,10 +110,15 @@ class ResNetGenerator(nn.Module):
         checkpoint_activations: bool = False,
         residual: bool = False,
         attention: int = 0,
+        guide_radius: int = 0,
+        guide_epsilon: float = 1e-3,
     ) -> None:
         super().__init__()
         self.checkpoint_activations = checkpoint_activations
         self.residual = residual
+        self.guided_filter = (
+            GuidedFilter(guide_radius, guide_epsilon, dims) if guide_radius else None
+        )
         self._in_channels, self._ngf = in_channels, ngf
         conv, norm = CONV[dims], INSTANCE_NORM[dims]
         layers: list[nn.Module] = [
@@ -196,7 +204,9 @@ class ResNetGenerator(nn.Module):
         codes = self.instance_codes()
         again = self.checkpoint_activations and torch.is_grad_enabled()
         made = _through(self.layers, x, None if codes is None else iter(codes), again)
-        return towards_the_ends(x, made) if self.residual else made
+        if self.residual:
+            made = towards_the_ends(x, made)
+        return made if self.guided_filter is None else self.guided_filter(x, made)
 
 
 def towards_the_ends(x: Tensor, shares: Tensor) -> Tensor:

@@ -64,6 +64,8 @@ class SwitchableGenerator(ResNetGenerator):
         code_size: numbers that this direction's codes are made of.
         residual: see `ResNetGenerator`.
         attention: likewise; both directions share it.
+        guide_radius: likewise.
+        guide_epsilon: likewise.
 
     Attributes:
         layers: shared with the other direction.
@@ -85,6 +87,8 @@ class SwitchableGenerator(ResNetGenerator):
         code_size: int = 32,
         residual: bool = False,
         attention: int = 0,
+        guide_radius: int = 0,
+        guide_epsilon: float = 1e-3,
     ) -> None:
         if in_channels != out_channels:
             raise UserError(
@@ -94,7 +98,7 @@ class SwitchableGenerator(ResNetGenerator):
             )
         super().__init__(
             *(in_channels, out_channels, ngf, blocks, upsampling, dims),
-            *(checkpoint_activations, residual, attention),
+            *(checkpoint_activations, residual, attention, guide_radius, guide_epsilon),
         )
         self._code_size = code_size
         self.codes = self._new_codes()

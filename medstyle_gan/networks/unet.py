@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
+from medstyle_gan.networks.guided_filter import GuidedFilter
 from medstyle_gan.networks.initialization import init_weights_
 from medstyle_gan.networks.normalization import quicken_norms_
 from medstyle_gan.networks.precision import at_least_fp32
@@ -20,6 +21,8 @@ class UNetGenerator(nn.Module):
         ngf: channels of the first level; doubled at each, up to 8·ngf.
         levels: resolutions, each half of the one before.
         dims: 2 or 3 spatial dimensions.
+        guide_radius: of the guided filter that gives the output the input's edges; 0 is none.
+        guide_epsilon: its epsilon, see `GuidedFilter`.
 
     Attributes:
         divisor: spatial sizes must be multiples of this.
@@ -33,8 +36,13 @@ class UNetGenerator(nn.Module):
         ngf: int = 64,
         levels: int = 4,
         dims: int = 2,
+        guide_radius: int = 0,
+        guide_epsilon: float = 1e-3,
     ) -> None:
         super().__init__()
+        self.guided_filter = (
+            GuidedFilter(guide_radius, guide_epsilon, dims) if guide_radius else None
+        )
         self.divisor = 2 ** (levels - 1)
         self.minimum_size = 2 * self.divisor  # two voxels at the bottom, to normalise
         self.unet = UNet(
@@ -62,4 +70,4 @@ class UNetGenerator(nn.Module):
         """
         check_sizes(x, self.divisor, self.minimum_size)
         translation: Tensor = at_least_fp32(self.unet(x)).tanh()
-        return translation
+        return translation if self.guided_filter is None else self.guided_filter(x, translation)

@@ -40,6 +40,7 @@ from medstyle_gan.inference.network.network import Network, OnProgress
 from medstyle_gan.inference.network.statistics import SliceMoments, WholeMoments
 from medstyle_gan.networks import ResNetGenerator, UNetGenerator
 from medstyle_gan.networks.convolutions import OutputConv, ResizeConv
+from medstyle_gan.networks.guided_filter import GuidedFilter
 from medstyle_gan.networks.padding import ReflectionPad
 from medstyle_gan.networks.precision import at_least_fp32
 from medstyle_gan.networks.resnet import Code, ResidualBlock, towards_the_ends
@@ -50,7 +51,7 @@ _NORMS = (nn.InstanceNorm2d, nn.InstanceNorm3d)
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _POINTWISE = (nn.ReLU, nn.PReLU, nn.LeakyReLU, nn.Tanh, nn.Identity, nn.Dropout)
-_OTHERS = (ReflectionPad, OutputConv, ResizeConv, WinogradConv)
+_OTHERS = (ReflectionPad, OutputConv, ResizeConv, WinogradConv, GuidedFilter)
 _NESTED = (
     *(nn.Sequential, ResidualBlock, ResNetGenerator),
     *(UNetGenerator, UNet, SkipConnection, ResidualUnit),
@@ -171,13 +172,18 @@ class Walk:
             return maps
         if isinstance(module, ResNetGenerator):
             self._codes = module.instance_codes()
-            if not module.residual:
+            if not module.residual and module.guided_filter is None:
                 return self.through(module.layers, maps)
             kept = self._memory.keep(maps)
-            return Computed([kept, self.through(module.layers, kept)], towards_the_ends)
+            made = self.through(module.layers, kept)
+            if module.residual:
+                made = Computed([kept, made], towards_the_ends)
+            return self._guided(module.guided_filter, kept, made)
         if isinstance(module, UNetGenerator):
-            maps = self.through(module.unet.model, maps)
-            return Computed([maps], lambda x: at_least_fp32(x).tanh())
+            kept = maps if module.guided_filter is None else self._memory.keep(maps)
+            answer = self.through(module.unet.model, kept)
+            made = Computed([answer], lambda x: at_least_fp32(x).tanh())
+            return self._guided(module.guided_filter, kept, made)
         # What two branches read is computed once.
         kept = self._memory.keep(maps)
         if isinstance(module, ResidualBlock):
@@ -188,6 +194,24 @@ class Walk:
         assert isinstance(module, SkipConnection)  # see `can_stream`
         branches = [kept, self.through(module.submodule, kept)]
         return Computed(branches, lambda *both: torch.cat(both, dim=module.dim))
+
+    def _guided(
+        self, layer: GuidedFilter | None, guide: FeatureMaps, made: FeatureMaps
+    ) -> FeatureMaps:
+        """What a network's last layer, where it has one, makes of its input and its answer."""
+        if layer is None:
+            return made
+        if made.axis == 0:  # each slice by itself
+            return Computed([guide, made], layer)
+        reach = layer.reach
+        # Neighbouring rows need the same ones: they are not computed anew for each.
+        sources = [Padded(x, reach, "replicate") for x in (guide, self._memory.keep(made))]
+        return Computed(
+            sources,
+            layer.valid,
+            rows=made.rows,
+            needs=lambda begin, end: (begin, end + 2 * reach),
+        )
 
     def _normalized(self, layer: Any, maps: FeatureMaps) -> FeatureMaps:
         moments = WholeMoments() if maps.axis else SliceMoments(self._reach)

@@ -32,6 +32,12 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "unet": {"name": "unet", "ngf": 4, "levels": 3},
     "switchable": {"name": "switchable", "ngf": 4, "blocks": 1, "code_size": 4},
     "residual": {"name": "resnet", "ngf": 4, "blocks": 1, "residual": True},
+    "guided": {"name": "resnet", "ngf": 4, "blocks": 1, "guide_radius": 2},
+    "guided_unet": {"name": "unet", "ngf": 4, "levels": 2, "guide_radius": 1},
+    "guided_residual": {
+        **{"name": "resnet", "ngf": 4, "blocks": 1},
+        **{"residual": True, "guide_radius": 1, "guide_epsilon": 0.1},
+    },
 }
 
 
