@@ -56,8 +56,10 @@ WARM_SHARE, MOST_WARM_STEPS, LEAST_STEPS_WITH_WARM = 2 / 3, 2_000, 1_000
 INPAINTING_SHARE, MOST_INPAINTING_STEPS = 0.1, 600
 # Measured on openms: kept pseudo-pairs hold the anatomy, and the way back and the identity, which
 # do so elsewhere, pull a translation back towards its scan's contrast.
-# What is finer than that Gaussian no pair knows of its scan: 2 pixels, of a head's 120.
-KEPT_WEIGHT, KEPT_LOW_PASS = 100.0, 1 / 60
+# What is finer than that Gaussian no pair knows of its scan: 2 pixels, of a head's 120. As wide is
+# half a window of the guided filter, by which the scan tells it.
+KEPT_WEIGHT, DETAIL = 20.0, 1 / 60
+MOST_GUIDE_RADIUS = 16
 CYCLE_BESIDE_KEPT, IDENTITY_BESIDE_KEPT = 1.0, 0.0
 # Fewer voxels along an axis cannot be deformed to fit.
 LEAST_REGISTERED = 12
@@ -83,7 +85,7 @@ PLANNED = (
     *("loss.perceptual.every_n_steps", "loss.style.every_n_steps"),
     *(f"training.{name}" for name in ("precision", "batch_size", "steps")),
     *(f"training.warm_start.{name}" for name in ("steps", "kept_weight", "kept_low_pass")),
-    *("loss.cycle.weight", "loss.identity.weight"),
+    *("generator.guide_radius", "loss.cycle.weight", "loss.identity.weight"),
 )
 
 
@@ -469,10 +471,27 @@ def choose_kept_low_pass(
     scan: CollectionFacts, dims: float, plane: str, spacing: Sequence[float | None]
 ) -> Choice:
     """The Gaussian that pseudo-pairs are compared through in the game, in pixels."""
-    axes = _axes(dims, plane)
-    side = max(_count(scan, axis, spacing, scan.typical_body[axis], mm=True) for axis in axes)
     why = "a sixtieth of the body: finer details no pair knows, and the game makes them"
-    return Choice(round(KEPT_LOW_PASS * side, 1), why)
+    return Choice(round(_detail(scan, dims, plane, spacing), 1), why)
+
+
+def choose_guide_radius(
+    scan: CollectionFacts, dims: float, plane: str, spacing: Sequence[float | None]
+) -> Choice:
+    """Half the windows of the guided filter, in pixels."""
+    radius = round(_detail(scan, dims, plane, spacing))
+    why = "a sixtieth of the body: edges are the scan's, contrast is learned"
+    return Choice(min(max(radius, 1), MOST_GUIDE_RADIUS), why)
+
+
+def _detail(
+    scan: CollectionFacts, dims: float, plane: str, spacing: Sequence[float | None]
+) -> float:
+    """What counts as a fine detail of a body, in pixels."""
+    axes = _axes(dims, plane)
+    return DETAIL * max(
+        _count(scan, axis, spacing, scan.typical_body[axis], mm=True) for axis in axes
+    )
 
 
 # ------------------------------------------------------------------------------------ together
@@ -577,10 +596,11 @@ def _decide_beside_warm_start(draft: _Draft, scan: CollectionFacts) -> None:
     registered = draft.value("training.warm_start.name") == "registered"
     if not registered or not draft.value("training.warm_start.steps"):
         return
+    seen = [draft.value(f"data.{name}") for name in ("dims", "plane", "spacing")]
+    draft.settle("generator.guide_radius", lambda: choose_guide_radius(scan, *seen))
     why = "pseudo-pairs hold the anatomy in its place in the game too"
     kept = draft.settle("training.warm_start.kept_weight", lambda: Choice(KEPT_WEIGHT, why))
     if kept:
-        seen = [draft.value(f"data.{name}") for name in ("dims", "plane", "spacing")]
         draft.settle("training.warm_start.kept_low_pass", lambda: choose_kept_low_pass(scan, *seen))
         beside = "pseudo-pairs do what it is for, and it pulls towards the scan's contrast"
         draft.settle("loss.cycle.weight", lambda: Choice(CYCLE_BESIDE_KEPT, beside))

@@ -252,6 +252,9 @@ def test_cycle_and_identity_are_light_beside_kept_pseudo_pairs(
     assert (beside <= set(found)) == kept
     assert ("training.warm_start.kept_weight" in found) == kept
     assert ("training.warm_start.kept_low_pass" in found) == kept
+    # The guided filter needs the same anatomy in both collections, and no pairs in the game.
+    start = given in ([], ["training.warm_start.kept_weight=0"])
+    assert ("generator.guide_radius" in found) == start
 
 
 @pytest.mark.parametrize(
@@ -275,6 +278,15 @@ def test_pseudo_pairs_are_compared_through_a_share_of_the_body(
     """3.2 mm of a head's 195; what slices are stacked along is no matter."""
     found = rules.choose_kept_low_pass(facts, dims, plane, spacing).value
     assert found == pytest.approx(pixels, abs=0.1)
+    radius = rules.choose_guide_radius(facts, dims, plane, spacing).value
+    assert isinstance(radius, int)
+    assert abs(radius - pixels) <= 0.6
+
+
+@pytest.mark.parametrize(("millimetres", "radius"), [(6.0, 1), (0.1, 16)])
+def test_windows_of_the_guided_filter_have_bounds(millimetres: float, radius: int) -> None:
+    spacing = (millimetres, millimetres, None)
+    assert rules.choose_guide_radius(T1, 2, "axial", spacing).value == radius
 
 
 # ------------------------------------------------------------------------------------ together
