@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medstyle_gan.networks.channels import adapt_channels
+from medstyle_gan.networks.precision import at_least_fp32
 
 _Pool = Callable[..., Tensor]
 _AVERAGE: dict[int, _Pool] = {2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -55,8 +56,8 @@ class GuidedFilter(nn.Module):
         """
         around = (self.reach,) * (2 * self.dims)
         with torch.autocast(guide.device.type, enabled=False):
-            pair = (F.pad(x.float(), around, mode="replicate") for x in (guide, image))
-            return self.valid(*pair)
+            wide = (F.pad(at_least_fp32(x), around, mode="replicate") for x in (guide, image))
+            return self.valid(*wide)
 
     def valid(self, guide: Tensor, image: Tensor) -> Tensor:
         """Filter the inside of an image alone.
@@ -69,8 +70,8 @@ class GuidedFilter(nn.Module):
             `(B, C', *inside)`, in fp32 under autocast too.
         """
         with torch.autocast(guide.device.type, enabled=False):
-            image = image.float()
-            guide = _channel_by_channel(guide.float(), image.shape[1])
+            image = at_least_fp32(image)
+            guide = _channel_by_channel(at_least_fp32(guide), image.shape[1])
             moments = torch.cat([guide, image, guide * guide, guide * image], dim=1)
             mean, target, squares, products = self._mean(moments).chunk(4, dim=1)
             variance = (squares - mean * mean).clamp_min(0)  # rounding can take it below

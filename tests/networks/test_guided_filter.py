@@ -147,6 +147,12 @@ def test_it_computes_in_fp32_and_its_gradient_is_finite_in_the_air() -> None:
     assert float(image.grad.sum()) == pytest.approx(256, rel=1e-3)
 
 
+def test_its_gradient_is_that_of_finite_differences() -> None:
+    layer = GuidedFilter(1, 0.1)
+    guide, image = (smooth((6, 6), seed).double().requires_grad_() for seed in (6, 7))
+    assert torch.autograd.gradcheck(layer, (guide, image))
+
+
 def test_a_negative_radius_is_refused() -> None:
     with pytest.raises(UserError, match=r"generator\.guide_radius"):
         load_config(None, ["generator.guide_radius=-1"])
