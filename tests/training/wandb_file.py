@@ -35,7 +35,8 @@ def read_records(path: Path) -> Iterator[Record]:
     data = path.read_bytes()
     identity, magic, version = HEADER.unpack_from(data)
     assert (identity, magic, version) == (b":W&B", 0xBEE1, 0), f"{path}: not a .wandb file"
-    offset, pieces = HEADER.size, b""
+    offset = HEADER.size
+    pieces: bytes | None = None  # of a record that has begun; where 7 bytes are left, with none
     while offset + PIECE.size <= len(data):
         left_in_block = BLOCK - offset % BLOCK
         if left_in_block < PIECE.size:
@@ -49,13 +50,14 @@ def read_records(path: Path) -> Iterator[Record]:
         if len(body) < length:
             return
         assert zlib.crc32(bytes([kind]) + body) == checksum, f"{path}: damaged at byte {offset}"
-        assert (kind in (FULL, FIRST)) == (not pieces), f"{path}: pieces out of order at {offset}"
-        pieces += body
+        begins = kind in (FULL, FIRST)
+        assert begins == (pieces is None), f"{path}: pieces out of order at {offset}"
+        pieces = (pieces or b"") + body
         offset += PIECE.size + length
         if kind in (FULL, LAST):
             record = Record()
             record.ParseFromString(pieces)
-            pieces = b""
+            pieces = None
             yield record
 
 
