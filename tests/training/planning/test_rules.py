@@ -283,7 +283,7 @@ def test_pseudo_pairs_are_compared_through_a_share_of_the_body(
     assert abs(radius - pixels) <= 0.6
 
 
-@pytest.mark.parametrize(("millimetres", "radius"), [(6.0, 1), (0.1, 16)])
+@pytest.mark.parametrize(("millimetres", "radius"), [(10.0, 1), (0.1, 16)])
 def test_windows_of_the_guided_filter_have_bounds(millimetres: float, radius: int) -> None:
     spacing = (millimetres, millimetres, None)
     assert rules.choose_guide_radius(T1, 2, "axial", spacing).value == radius
